@@ -6,12 +6,12 @@ import { basename, join } from 'node:path'
 /** Nothing of the caller's environment may change a run: no NODE_OPTIONS, no VITAL_*, no DATABASE_URL. */
 const ENVIRONMENT = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' }
 const POSTGRES_STOP_MS = 3000
-/** Of a file system that is filled. */
+/** Room that is left on a file system that is filled. */
 const LEFT_BYTES = 256 * 1024
 
 /**
- * Everything that a run starts or makes: processes, directories, mounts. All of it ends on every way out. Only what was
- * started here is ever signalled; a PostgreSQL is known by working below a directory of ours.
+ * Everything that a run starts or makes: processes, directories, mounts. All of it ends however the run ends. Only
+ * processes that were started here are signalled; a PostgreSQL is recognised by a working directory below one of ours.
  */
 export class Belongings {
   readonly #children = new Set<ChildProcess>()
@@ -49,7 +49,7 @@ export class Belongings {
     return dir
   }
 
-  /** A file system in memory of limited size. @throws what mount said */
+  /** A file system of limited size, in memory. @throws Error with the message of mount */
   mountTmpfs (dir: string, bytes: number): void {
     const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0700`, 'vital-chaos', dir],
       { encoding: 'utf8' })
@@ -57,13 +57,13 @@ export class Belongings {
     this.#mounts.add(dir)
   }
 
-  /** @throws what mount said: less than what it holds cannot be */
+  /** @throws Error with the message of mount: the size cannot be less than the content */
   resizeTmpfs (dir: string, bytes: number): void {
     const { status, stderr } = spawnSync('mount', ['-o', `remount,size=${bytes}`, dir], { encoding: 'utf8' })
     if (status !== 0) throw new Error(`mount -o remount: ${stderr.trim()}`)
   }
 
-  /** Leaves hardly any room beside what it holds, which may grow meanwhile. */
+  /** Leaves hardly any room beside the content, which may grow meanwhile. */
   fillTmpfs (dir: string): void {
     const { blocks, bfree, bsize } = statfsSync(dir)
     this.resizeTmpfs(dir, (blocks - bfree) * bsize + LEFT_BYTES)
@@ -116,7 +116,7 @@ export function findPostgresBelow (dir: string): Array<{ pid: number, cwd: strin
       const executable = basename(readlinkSync(`/proc/${name}/exe`))
       if (executable.startsWith('postgres') && (cwd === dir || cwd.startsWith(`${dir}/`))) found.push({ pid: Number(name), cwd })
     } catch {
-      // Gone by now, or not ours to look at.
+      // It has ended, or we may not look at it.
       continue
     }
   }

@@ -3,10 +3,10 @@ import { closeSync, openSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { until } from './until.ts'
 
-/** A broker of Kafka whose disk was full looks through its log: up to 37 s on a busy machine. */
+/** A Kafka broker whose disk was full checks its log when it starts: up to 37 s on a busy machine. */
 const START_TIMEOUT_MS = 180_000
 
-/** A program of somebody else, in its own process. */
+/** A program of a third party, in its own process. */
 export interface Engine {
   /** `null`: it does not run. */
   readonly pid: number | null
@@ -14,11 +14,11 @@ export interface Engine {
   kill (): Promise<void>
   freeze (): void
   thaw (): void
-  /** False where it has ended by itself, too. */
+  /** Also false when it has ended by itself. */
   isRunning (): boolean
 }
 
-/** Who starts processes of others, and ends them on every way out. */
+/** Starts programs of third parties, and ends them however the run ends. */
 export interface Owner {
   spawn (
     file: string, args: readonly string[], options: { cwd: string, env?: Readonly<Record<string, string>>, stdio: StdioOptions }

@@ -1,4 +1,4 @@
-/** The job of Flink that is shipped, as tests and chaos start it. */
+/** The shipped job of Flink, as tests and chaos start it. */
 import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 
 const PASSWORD = 'counting'
 
-/** What is missing of it, and how to get it; `null`: nothing. @param jars - a folder */
+/** @param jars - a folder @returns what is missing, and how to get it; `null`: nothing */
 export function findFlinkObstacle (jars: string): string | null {
   if (!existsSync(jars) || !readdirSync(jars).some((name) => /^run-sql-/.test(name))) {
     return `${jars} is no folder of Flink's jars (mvn -q -f scripts/compose/flink/pom.xml package -Djars=FOLDER)`

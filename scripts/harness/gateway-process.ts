@@ -16,7 +16,7 @@ export interface GatewayProcessOptions {
   readonly args: readonly string[]
   readonly cwd: string
   readonly env: Readonly<Record<string, string>>
-  /** A file and no pipe, which would block the gateway while the harness is busy. */
+  /** A file, because a pipe would block the gateway while the harness is busy. */
   readonly logPath: string
 }
 
@@ -54,7 +54,7 @@ export class GatewayProcess {
 
   get isGone (): boolean { return this.#isGone }
 
-  /** Its log: one object a line; a line without JSON stands under `msg`. */
+  /** Its log: one object for each line; a line that is not JSON is the `msg` of its object. */
   logged (): Array<Record<string, unknown> & { level?: number, msg?: string }> {
     return readFileSync(this.#logPath, 'utf8').split('\n').filter((line) => line !== '').map((line) => {
       try {
@@ -93,7 +93,7 @@ export class GatewayProcess {
       // While modules load, hundreds of files are open at once.
       if (this.#isReady) this.peakDescriptors = Math.max(this.peakDescriptors, readdirSync(`/proc/${this.pid}/fd`).length)
     } catch (error) {
-      // It ended while it was looked at.
+      // It has ended meanwhile.
       if (!['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
     }
   }

@@ -1,10 +1,10 @@
 /** Brokers of Kafka from Maven's jars, as tests and chaos start them: on loopback, without TLS and without a login. */
 import { join } from 'node:path'
 
-/** Of one cluster, the same in each of its brokers. */
+/** The id of a cluster, the same in each of its brokers. */
 export const KAFKA_CLUSTER_ID = 'dGVzdC1jbHVzdGVyLWlkMA'
 
-/** What is quick for a broker that lives for minutes. */
+/** Options that are quick for a broker that runs for minutes. */
 const JVM = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xshare:auto']
 
 /** Where a broker listens, for clients and for the other brokers. */
@@ -60,7 +60,7 @@ export function toBrokerProperties ({ dir, id, cluster }: BrokerOptions): Record
   }
 }
 
-/** A member of a consumer group that was killed is missed within seconds, and partitions move at once. */
+/** Kafka misses a killed member of a consumer group within seconds, and moves its partitions at once. */
 export const QUICK_GROUPS = {
   'group.consumer.min.session.timeout.ms': '2000',
   'group.consumer.session.timeout.ms': '2500',
@@ -68,6 +68,6 @@ export const QUICK_GROUPS = {
   'group.consumer.heartbeat.interval.ms': '300'
 }
 
-/** As a file of properties has them. */
+/** The text of a properties file. */
 export const toPropertiesText = (properties: Readonly<Record<string, string>>): string =>
   Object.entries(properties).map(([name, value]) => `${name}=${value}\n`).join('')

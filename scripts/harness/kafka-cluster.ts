@@ -11,11 +11,11 @@ import { createEngine, type Engine, type Owner } from './engine.ts'
 import { KAFKA_CLUSTER_ID, QUICK_GROUPS, toBrokerProperties, toJavaArgs, toPropertiesText } from './kafka-broker.ts'
 import { until } from './until.ts'
 
-/** What a run with Kafka needs beside this checkout. */
+/** Programs that a run with Kafka needs beside this checkout. */
 export interface KafkaPrograms {
   /** A folder of Kafka's jars. */
   readonly jars: string
-  /** A Node.js that Kafka's client runs on: of gateways and sinks. */
+  /** A Node.js that Kafka's client runs on, for gateways and sinks. */
   readonly node: string
 }
 
@@ -25,7 +25,7 @@ const HEAP_MIB = 320
 const TOOL_HEAP_MIB = 128
 const TOOL_TIMEOUT_MS = 60_000
 const IN_SYNC_TIMEOUT_MS = 60_000
-/** In memory, as far as it holds something: three million readings take some gigabytes without `topics trim`. */
+/** Memory is taken only for its content: without `topics trim` three million readings need some gigabytes. */
 const DISK_BYTES = 4 * 1024 * 1024 * 1024
 
 /** Brokers and topics of a run, for strikes. */
@@ -33,20 +33,20 @@ export interface Kafka {
   readonly brokers: readonly Engine[]
   /** `log.dirs` of each. */
   readonly dataDirs: readonly string[]
-  /** What gateways and sinks need to find it. */
+  /** Variables with which gateways and sinks find it. */
   readonly env: Readonly<Record<string, string>>
   /** Of each topic. */
   readonly partitions: number
-  /** Of the last broker; `null`: it has none of its own. */
+  /** The file system of the last broker; `null`: it has none of its own. */
   readonly disk: { readonly broker: Engine, fill (): void, free (): void } | null
-  /** Makes topics that are missing, and gives the others so many partitions. */
+  /** Makes missing topics, and gives the others this many partitions. */
   makeTopics (partitions: number): Promise<void>
   deleteTopic (topic: string): Promise<void>
   /** One broker leads all partitions of the topics, and the others are in sync. @param id - from 1 */
   lead (id: number): Promise<void>
 }
 
-/** What is missing of them, and how to get it; `null`: nothing. */
+/** @returns what is missing, and how to get it; `null`: nothing */
 export function findKafkaObstacle ({ jars, node }: KafkaPrograms): string | null {
   if (!existsSync(jars) || !readdirSync(jars).some((name) => /^kafka_2\.13-/.test(name))) {
     return `${jars} is no folder of Kafka's jars (mvn -f test/fixtures/kafka/pom.xml dependency:copy-dependencies)`
@@ -59,7 +59,7 @@ interface CreateOptions extends KafkaPrograms {
   readonly brokers: number
   readonly belongings: Owner
   readonly dir: string
-  /** `vital-gateway` of this run. */
+  /** The program `vital-gateway` of this run. */
   readonly commandLine: string
   /** Whether Flink writes its topic. */
   readonly hasAverages?: boolean

@@ -1,7 +1,8 @@
 /**
- * The log of a partition as it lies on a broker's disk, and what a power failure takes of it. Kafka acknowledges out of the
- * page cache, so the end of a log may be missing when the machine is back: the file of the last segment is shorter, and may
- * end within a batch. What Kafka fsyncs is there: the metadata of the cluster and the leader epochs of each log.
+ * The log of a partition on a broker's disk, and its loss in a power failure. Kafka acknowledges records that are only
+ * in the page cache, so the end of a log may be missing when the machine is back: the file of the last segment is
+ * shorter, and may end within a batch. The metadata of the cluster and the leader epochs of each log stay: Kafka fsyncs
+ * them.
  */
 import { readdir, readFile, rm, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -19,11 +20,11 @@ export interface LoggedBatch {
   readonly bytes: number
 }
 
-/** What was taken away. */
+/** The part of a log that was cut off. */
 export interface Cut {
-  /** Of the first record that is missing: what the log ends at once the broker has recovered it. */
+  /** Offset of the first missing record, where the log ends once the broker has recovered it. */
   readonly firstLost: number
-  /** What it ended at before. */
+  /** Offset where it ended before. */
   readonly end: number
 }
 
@@ -48,10 +49,10 @@ export async function readLastSegment (logDir: string): Promise<{ readonly file:
 }
 
 /**
- * Cuts the last segment of a log. Its broker must not run, and must have been killed: after an orderly stop it does not look
- * at its logs again.
+ * Cuts the last segment of a log. Its broker must not run, and must have been killed: after an orderly stop it does not
+ * recover its logs.
  * @param keep - bytes of the segment to keep, also within a batch
- * @returns `null`: nothing was taken
+ * @returns `null`: nothing was cut off
  */
 export async function cutLog (logDir: string, keep: (batches: readonly LoggedBatch[]) => number): Promise<Cut | null> {
   const { file, batches } = await readLastSegment(logDir)
@@ -59,7 +60,7 @@ export async function cutLog (logDir: string, keep: (batches: readonly LoggedBat
   const lost = batches.find(({ at, bytes }) => at + bytes > kept)
   if (lost === undefined) return null
   await truncate(file, kept)
-  // Written at an orderly stop only; one of an earlier start would say that the log is whole.
+  // Written only at an orderly stop; an old file would say that the log is whole.
   await rm(join(logDir, '..', '.kafka_cleanshutdown'), { force: true })
   return { firstLost: lost.firstOffset, end: batches.at(-1)!.lastOffset + 1 }
 }

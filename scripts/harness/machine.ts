@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { root } from './compile.ts'
 import { toSpread } from './statistics.ts'
 
-/** What figures depend on beside the program. */
+/** The machine, on which figures depend as well as on the program. */
 export interface Machine {
   readonly cpu: string
   readonly cores: number
@@ -15,9 +15,9 @@ export interface Machine {
   readonly commit: string
   readonly packages: Readonly<Record<string, string>>
   readonly fileSystem: string
-  /** Median time of one fdatasync of 8 KiB in the file system of the data directories: what a COMMIT waits for. */
+  /** Median time of one fdatasync of 8 KiB in the file system of the data directories; each COMMIT waits for one. */
   readonly fdatasyncMs: number
-  /** One-minute load average before the run: others on this machine. */
+  /** One-minute load average before the run: the load of other programs. */
   readonly loadBefore: number
 }
 

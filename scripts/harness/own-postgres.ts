@@ -12,7 +12,7 @@ import type { Query } from './checks/stored.ts'
 
 const STOP_TIMEOUT_MS = 15_000
 const START_TIMEOUT_MS = 60_000
-/** To count 12 million readings, or to drop them, on a slow disk. */
+/** Enough to count or to drop 12 million readings on a slow disk. */
 const QUERY_TIMEOUT_MS = 300_000
 
 /** A PostgreSQL that only the harness restarts. */
@@ -69,7 +69,7 @@ export class OwnPostgres {
   }
 }
 
-/** Freezes every process of the PostgreSQL below `dir`. @returns continues them */
+/** Freezes every process of the PostgreSQL below `dir`. @returns a function that continues them */
 export function freeze (dir: string): () => void {
   const frozen = findPostgresBelow(dir).map(({ pid }) => pid)
   for (const pid of frozen) process.kill(pid, 'SIGSTOP')

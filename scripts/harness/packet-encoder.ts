@@ -3,10 +3,10 @@ import mqttPacket from 'mqtt-packet'
 import { encodePublish as encodePublishOf } from '../../broker/wire/encode.ts'
 import { encodePublish5 } from '../../broker/wire/v5/encode.ts'
 
-/** Of a device that keeps its session: longer than any run is between two connections of it. */
+/** For a device that keeps its session: longer than any time between two of its connections. */
 const SESSION_EXPIRY_S = 3600
 
-/** A PINGREQ, whole. */
+/** A whole PINGREQ. */
 export const PINGREQ = mqttPacket.generate({ cmd: 'pingreq' })
 
 const DUP = 0x08
@@ -41,7 +41,7 @@ export function encodePublish (topic: string, payload: Buffer, messageId?: numbe
   })
 }
 
-/** The same of MQTT 5, without properties. */
+/** The same for MQTT 5, without properties. */
 export function encodeMqtt5Publish (topic: string, payload: Buffer, messageId: number, qos: 1 | 2 = 1): Buffer {
   return encodePublish5({
     topic,

@@ -13,8 +13,8 @@ export const DISCONNECT = 0xe0
 export type OnFrame = (type: number, word: number, code: number) => void
 
 /**
- * Finds the frames in what one server sends, however TCP cut it. PUBACKs that lie whole in a chunk, which is nearly
- * all of them, take a path without state.
+ * Finds the frames in the bytes of one server, however TCP cut them. A PUBACK that is whole in a chunk, as nearly all
+ * are, takes a path without state.
  */
 export class FrameScanner {
   #type = -1

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 
 /** A defect of the gateway: one replacement in one file. */
 export interface PlantedBug {
-  /** As in the repository. */
+  /** Its path in the repository. */
   readonly file: string
   readonly find: string
   readonly put: string

@@ -13,12 +13,12 @@ const DEVICE = `'${FLEET}-' || lpad(`
 const LATEST_CHUNK = 100_000
 const HISTORY_CHUNK = 1_000_000
 
-/** Measured with a million: row 234, key 68; the rest is room to sort the key in. */
+/** Measured with a million readings: 234 for the row, 68 for the key; the rest is room to sort the key. */
 const BYTES_PER_READING = 400
 /** For the write-ahead log (max_wal_size is 2 GB), and for what is measured. */
 const BYTES_SPARE = 4 * 2 ** 30
 
-/** As the generator's readings look. */
+/** Like the readings of the generator. */
 const VITALS = `jsonb_build_object('heartRateValue', round((60 + random() * 38)::numeric, 1),
   'breathRateValue', round((10 + random() * 8)::numeric, 1), 'spo2Value', round((90 + random() * 8)::numeric, 1),
   'temperatureValue', round((35 + random() * 4)::numeric, 2))`
@@ -44,12 +44,12 @@ export async function preloadLatest (database: pg.Client, devices: number, say: 
   await database.query('vacuum analyze latest')
 }
 
-/** A gigabyte: what a new server writes before it has segments to use again. */
+/** A gigabyte, which a new server writes before it has segments to reuse. */
 const LOG_SEGMENTS = 64
 
 /**
- * Makes a new server's write-ahead log like that of one in use. A new one fills each segment of 16 MB with zeros when it gets there, some
- * 50 ms in which nothing is committed; after its first gigabyte it uses old ones again.
+ * Makes a new server's write-ahead log like that of a server in use. A new server fills each segment of 16 MB with
+ * zeros when it gets there, some 50 ms in which nothing is committed; after its first gigabyte it reuses old segments.
  */
 export async function ageLog (database: pg.Client): Promise<void> {
   await database.query(`do $$ begin
@@ -70,8 +70,8 @@ export function checkRoom (directory: string, readings: number): void {
 }
 
 /**
- * Fills a month of `readings` that has no partition yet, made by the server itself. Its key is built when the rows are in: row
- * by row it would be read from disk at random.
+ * Fills a month of `readings` that has no partition yet, with rows that the server generates. Its key is built after
+ * the rows: row by row it would be read from disk at random.
  * @throws Error when the disk has no room
  */
 export async function preloadHistory (
@@ -82,7 +82,7 @@ export async function preloadHistory (
   }, say: Say
 ): Promise<void> {
   checkRoom(directory, readings)
-  // Six months ago: what the gateway creates ahead begins with this month.
+  // Six months ago: the partitions that the gateway creates ahead begin with this month.
   const { rows: [month] } = await database.query<{ from: string, to: string }>(`
     select (start - interval '6 months')::date::text as from, (start - interval '5 months')::date::text as to
     from (select date_trunc('month', now() at time zone 'UTC') as start) this`)

@@ -1,6 +1,6 @@
 /**
- * Finds whole HTTP/1.1 responses with a `content-length`, however TCP cut them; just enough of HTTP for the servers
- * under test, which both send one.
+ * Finds whole HTTP/1.1 responses with a `content-length`, however TCP cut them: just enough of HTTP for the servers
+ * under test, which both send this field.
  */
 export class ResponseScanner {
   #rest = ''

@@ -9,14 +9,14 @@ const REGION = 'us-east-1'
 const ANSWER_TIMEOUT_MS = 2000
 
 export interface StoreSettings {
-  /** Of the program. */
+  /** Arguments of the program. */
   readonly args: readonly string[]
-  /** With which a program finds the store, as the programs of AWS do. */
+  /** Variables with which programs find the store, as those of AWS do. */
   readonly variables: Readonly<Record<string, string>>
   readonly bucket: string
 }
 
-/** @param dir - of the store: what it holds, and its configuration */
+/** @param dir - for the data and the configuration of the store */
 export async function prepareStore (dir: string, findPort: () => Promise<number>): Promise<StoreSettings> {
   const config = join(dir, 's3.json')
   await writeFile(config, JSON.stringify({
@@ -25,7 +25,7 @@ export async function prepareStore (dir: string, findPort: () => Promise<number>
     }]
   }))
   const s3 = await findPort()
-  // Each opens another one 10,000 above, unless it is told.
+  // Without these each part opens another port, 10,000 above its own.
   const parts = []
   for (const part of ['master', 'volume', 'filer', 's3']) parts.push(`-${part}.port.grpc=${await findPort()}`)
   for (const part of ['master', 'volume', 'filer']) parts.push(`-${part}.port=${await findPort()}`)

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * Waits until something holds; that it cannot be asked counts as no.
- * @returns milliseconds that it took, `null` when it did not come to hold
+ * Waits until `holds` is true; an error of it counts as false.
+ * @returns milliseconds that it took, `null` after `timeoutMs`
  */
 export async function until (holds: () => Promise<boolean> | boolean, timeoutMs: number, pollMs = 50): Promise<number | null> {
   const startMs = performance.now()

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { root } from './compile.ts'
 
 /**
- * V8's flags of the program in a checkout, so that what is tested is what runs there: they stand in its first line. A checkout of
- * before the program has them in the start script of its package.json.
+ * V8's flags of the program in a checkout, from its first line, so that tests run it with the same flags. A checkout
+ * from before the program has them in the start script of its package.json.
  */
 export function readV8Flags (checkout = root): string[] {
   const program = join(checkout, 'scripts', 'vital-gateway.ts')

@@ -1,6 +1,6 @@
 /**
- * C8 of the fault matrix: averages against the readings, written without the gateway's own statements. Of each bucket of
- * five minutes that is closed and not marked, the number of readings, and the count and sum of one vital sign.
+ * C8 of the fault matrix: compares averages with the readings, without the gateway's own statements. In each bucket of
+ * five minutes that is closed and not marked: the number of readings, and the count and sum of one vital sign.
  */
 import type { Query, Violation } from './stored.ts'
 

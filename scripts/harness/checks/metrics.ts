@@ -83,7 +83,7 @@ export interface Rows {
 }
 
 /**
- * C7: the metrics of a gateway's life against the rows that it added.
+ * C7: compares the metrics of a gateway's life with the rows that it added.
  * @param added - `null` when rows were not counted; then only the balance is checked
  */
 export function checkMetrics (seen: Scrape, added: Rows | null): Violation[] {
@@ -97,7 +97,7 @@ export function checkMetrics (seen: Scrape, added: Rows | null): Violation[] {
       message: `the tables have ${added.readings} new readings, the metrics say ${seen.stored} stored and ${seen.duplicate} duplicate`
     })
   }
-  // What lay in the spool at the start may be in the tables already.
+  // Readings that were in the spool at the start may already be in the tables.
   if (added.letters > seen.deadLettered || added.letters + seen.found < seen.deadLettered) {
     violations.push({ checker: 'C7', message: `the tables have ${added.letters} new dead letters, the metrics say ${seen.deadLettered}` })
   }

@@ -1,5 +1,5 @@
 /**
- * C1, C2 and C3 of the fault matrix: the publisher's ledger against the rows of the database.
+ * C1, C2 and C3 of the fault matrix: compares the publisher's ledger with the rows of the database.
  * Written without the gateway's own functions: a defect in those must not hide itself.
  */
 import { isDeepStrictEqual } from 'node:util'
@@ -7,16 +7,16 @@ import type { Entry, LedgerEntries } from './ledger-file.ts'
 import { WAVEFORM_FIELD } from '../devices/made-up-reading.ts'
 import { Span, type SpanFigures } from './span.ts'
 
-/** Readings looked at in one query, or one device: pg holds a whole result in memory, some 1,000 bytes a row. */
+/** Readings per query, or one device: pg holds a whole result in memory, some 1,000 bytes a row. */
 const ENTRIES_PER_QUERY_MAX = 100_000
-/** Losses kept, so that a run that lost millions can still tell of it. */
+/** Losses kept in memory, so that a run that lost millions can still report them. */
 const LOST_KEPT_MAX = 100_000
 /** Violations listed in full; further ones are only counted. */
 const TOLD_MAX = 5
 
 export type Query = <Row extends object>(text: string, values?: unknown[]) => Promise<Row[]>
 
-/** A rule that did not hold; `expected` is one of the fault alone. */
+/** A rule that did not hold; `expected` is a rule of the fault alone. */
 export interface Violation {
   readonly checker: 'C1' | 'C2' | 'C3' | 'C4' | 'C5' | 'C6' | 'C7' | 'C8' | 'C9' | 'expected'
   readonly message: string
@@ -29,7 +29,7 @@ export interface Findings {
   /** Acknowledged, and neither among the readings nor among the dead letters; the first {@link LOST_KEPT_MAX}. */
   readonly lost: readonly Entry[]
   readonly lostCount: number
-  /** Those that the fault may lose; not among the lost. */
+  /** Readings that the fault may lose; not among the lost. */
   readonly lostToDamage: number
   readonly duplicated: number
   readonly violations: readonly Violation[]
@@ -63,11 +63,11 @@ class Complaints {
 }
 
 export interface StoredCheckOptions {
-  /** On the database that the gateway wrote to, when nothing is pending any more. */
+  /** Queries the database that the gateway wrote to, once nothing is pending. */
   readonly query: Query
-  /** Of the account's devices: rows of it that the ledger does not know are phantoms. */
+  /** Prefix of the account's devices: rows with it that the ledger does not have are phantoms. */
   readonly prefix: string
-  /** Readings that the fault may lose: what lay in damaged records. */
+  /** Readings that the fault may lose: those in damaged records. */
   readonly mayLose?: ((lost: Entry) => boolean) | undefined
 }
 
@@ -143,7 +143,7 @@ export class StoredCheck {
   }
 }
 
-/** A ledger that is in memory as a whole. */
+/** Checks a ledger that is in memory as a whole. */
 export async function checkStored ({ ledger, ...options }: StoredCheckOptions & { ledger: LedgerEntries }): Promise<Findings> {
   const check = new StoredCheck(options)
   await check.add(ledger)
@@ -210,13 +210,13 @@ function countLetters (entries: ReadonlyArray<Entry | undefined>, rows: readonly
   return found
 }
 
-/** The payload need not be JSON, so the number is looked for. */
+/** The payload need not be JSON, so its text is searched for the number. */
 function readNumber (payload: Buffer): number | null {
   const n = /"n":(\d+)/.exec(payload.toString('utf8'))?.[1]
   return n === undefined ? null : Number(n)
 }
 
-/** What counts as sent, though it is ahead of its receipt. */
+/** How far a time may be ahead of its receipt and still count. */
 const AHEAD_TOLERATED_US = 5e6
 const KINDS = ['null', 'string', 'number', 'boolean', 'array', 'object']
 
@@ -254,7 +254,7 @@ function checkLatest (device: string, rows: readonly StoredRow[], latest: Latest
     complaints.add('C3', 'the latest time is another',
     `${device}: ${latest.timeUs} instead of ${newestUs}`)
   }
-  // The latest state is bounded: beside a waveform any field may be let go of, and an older value of it come back with a replay.
+  // The latest state is bounded: beside a waveform any field may be dropped, and a replay may restore an older value.
   if (model.has(WAVEFORM_FIELD)) return
   const fields = new Set([...model.keys(), ...Object.keys(latest.vitals)])
   for (const field of fields) {

@@ -1,4 +1,4 @@
-/** What the harness asks of the gateway's database: how many rows there are, and whether the gateway is at work in it. */
+/** Queries of the harness on the gateway's database: how many rows it has, and whether the gateway is at work in it. */
 import type { Query } from './stored.ts'
 import type { Rows } from './metrics.ts'
 import { until } from '../until.ts'

@@ -11,10 +11,10 @@ const ANSWER_TIMEOUT_MS = 20_000
 const POST_READINGS_MAX = 50
 const POST_CHARACTERS_MAX = 200_000
 
-/** The gateway's own, and what HAProxy answers for a gateway that is away or frozen. */
+/** Statuses of the gateway, and those that HAProxy answers for a gateway that is away or frozen. */
 const RETRIED: ReadonlySet<number> = new Set([429, 502, 503, 504])
 
-/** A legacy device: one POST at a time over a kept connection, the same again until it is answered with 202. */
+/** A legacy device: one POST at a time over a kept connection, repeated until it is answered with 202. */
 export class HttpDevice {
   readonly #options: DeviceOptions
   #waiting: MadeUpReading[] = []

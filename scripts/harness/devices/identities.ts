@@ -1,4 +1,4 @@
-/** Credentials of the harness's devices: the secret of an id follows from the id, so that no process has to hand it on. */
+/** Credentials of the harness's devices: the secret follows from the id, so that no process has to pass it on. */
 import { hash } from 'node:crypto'
 import { pino } from 'pino'
 import { createDatabase, type Database } from '../../../db/database.ts'
@@ -16,7 +16,7 @@ export function toDeviceIds ({ prefix, devices, httpDevices }: Pick<PublisherSet
   return Array.from({ length: devices + httpDevices }, (_, index) => `${prefix}-${index < devices ? 'm' : 'h'}${index}`)
 }
 
-/** Runs something on a connection of its own, as the operator's tools have. */
+/** Calls `run` with a connection of its own, as the operator's tools have. */
 export async function withDatabase<Result> (connectionString: string, run: (database: Database) => Promise<Result>): Promise<Result> {
   const logger = pino({ level: 'silent' })
   const database = createDatabase({
@@ -29,7 +29,7 @@ export async function withDatabase<Result> (connectionString: string, run: (data
   }
 }
 
-/** Adds principals with their {@link secretOf}; those that are there stay as they are. */
+/** Adds principals with their {@link secretOf}; existing ones stay as they are. */
 export async function addIdentities (connectionString: string, role: Role, ids: readonly string[]): Promise<void> {
   await withDatabase(connectionString, async ({ kysely }) => {
     await insertPrincipals(kysely, ids.map((id) => ({ id, role, secretSha256: Buffer.from(hash('sha256', secretOf(id), 'hex'), 'hex') })))

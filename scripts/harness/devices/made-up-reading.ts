@@ -8,7 +8,7 @@ export const POISON_FIELD = 'poison'
 
 /** Five digits and a comma. */
 const WAVEFORM_SAMPLE_BYTES = 6
-/** As monitors send them; PostgreSQL takes longer for numbers than for text. */
+/** Numbers, as monitors send them; PostgreSQL takes longer for numbers than for text. */
 export const WAVEFORM_FIELD = 'waveform'
 
 const POISONS: ReadonlyArray<(n: number) => string> = [

@@ -1,22 +1,22 @@
-/** What the devices of a publisher do. */
+/** The load that the devices of a publisher make. */
 export interface Load {
   /** MQTT devices. */
   readonly devices: number
   readonly httpDevices: number
   /** Readings each second, all devices together. */
   readonly ratePerS: number
-  /** Packets of one device that may be unacknowledged; a device that has as many makes no new reading. */
+  /** Packets of one device that may be unacknowledged; at this bound a device makes no new reading. */
   readonly window: number
   readonly keepaliveS: number
   /** Of the MQTT devices; 4: MQTT 3.1.1. */
   readonly protocolVersion: 4 | 5
   /** Publishes that each MQTT device holds before it connects. */
   readonly backlog: number
-  /** Share of readings that break a rule of ours, and so must become dead letters. */
+  /** Share of readings that break a rule of the gateway, and so must become dead letters. */
   readonly invalidShare: number
-  /** Readings that only PostgreSQL refuses, or that JSON and PostgreSQL disagree about. */
+  /** Share of readings that only PostgreSQL refuses, or that JSON and PostgreSQL disagree about. */
   readonly poisonShare: number
-  /** Every so manieth MQTT device publishes with QoS 2. */
+  /** Every `qos2Every`-th MQTT device publishes with QoS 2. */
   readonly qos2Every: number
   /** Readings in each publish; 0: mostly one, at times a few. */
   readonly arrayReadings: number
@@ -26,7 +26,7 @@ export interface Load {
   readonly waveformBytesMin: number
   /** Samples in a reading, of another size each time, small ones as often as large ones; 0: none. */
   readonly waveformBytesMax: number
-  /** Share of readings that carry samples; those of an array carry none, for it has to fit into one packet. */
+  /** Share of readings that carry samples; those of an array carry none, because it has to fit into one packet. */
   readonly waveformShare: number
   /** The gateway needs credentials: each device is a principal with a secret of its own. */
   readonly isIdentified: boolean
@@ -55,12 +55,12 @@ export const DEFAULT_LOAD: Load = {
   isIdentified: false
 }
 
-/** Between the harness and its publisher process. */
+/** Sent by the harness to its publisher process. */
 export interface PublisherSettings extends Load {
   readonly mqttPort: number
   readonly httpPort: number
   readonly ledgerPath: string
-  /** Begins every device id; new for each account. */
+  /** Prefix of every device id; new for each account. */
   readonly prefix: string
   readonly seed: number
   /** Two publishers with the same devices count by twos, one from 0, one from 1. */
@@ -85,7 +85,7 @@ export interface PublisherFigures {
 
 export type ToPublisher =
   | { readonly type: 'run', readonly settings: PublisherSettings }
-  /** Makes no new readings, or makes them again; what is unacknowledged is resent in any case. */
+  /** Makes no new readings, or makes them again; unacknowledged ones are resent in any case. */
   | { readonly type: 'making', readonly isMaking: boolean }
   | { readonly type: 'figures' }
   /** Ends the account: closes the connections and the file. */

@@ -21,14 +21,15 @@ interface Outgoing {
   readonly packet: Buffer
   readonly readings: readonly MadeUpReading[]
   isWritten: boolean
-  /** PUBREC came; what is left of a QoS 2 delivery is PUBREL and PUBCOMP. */
+  /** PUBREC came; PUBREL and PUBCOMP are left. */
   isReceived: boolean
 }
 
 /**
- * A device as MQTT wants it: keeps what is unacknowledged, in order, and sends it again with DUP after each reconnect,
- * which it tries until it is ended. With MQTT 5 it drops what an acknowledgement refuses, and keeps what a DISCONNECT
- * leaves unacknowledged, as MQTT.js and Paho do; like them it ignores the Receive Maximum of the server.
+ * A device that follows MQTT: keeps unacknowledged publishes in order, and sends them again with DUP after each
+ * reconnect; it reconnects until it is ended. With MQTT 5 it drops publishes that an acknowledgement refuses, and keeps
+ * those that a DISCONNECT leaves unacknowledged, as MQTT.js and Paho do; like them it ignores the Receive Maximum of
+ * the server.
  */
 export class MqttDevice {
   readonly #options: MqttDeviceOptions

@@ -34,7 +34,7 @@ export class PublisherProcess {
     this.#tell({ type: 'making', isMaking })
   }
 
-  /** @returns what held when `until` did, or at the end of the time */
+  /** @returns the figures once `until` is true of them, or at the end of the time */
   async waitUntil (until: (figures: PublisherFigures) => boolean, timeoutMs: number): Promise<PublisherFigures> {
     const deadlineMs = performance.now() + timeoutMs
     for (;;) {
@@ -44,7 +44,7 @@ export class PublisherProcess {
     }
   }
 
-  /** Makes nothing new and waits until all is acknowledged; what still is not is in the figures. */
+  /** Stops new readings and waits until all are acknowledged; the figures tell how many still are not. */
   async drain (timeoutMs: number): Promise<PublisherFigures> {
     this.setMaking(false)
     return await this.waitUntil(({ unacknowledged }) => unacknowledged === 0, timeoutMs)

@@ -1,5 +1,5 @@
-// The publisher's process: devices and their ledger, apart from the gateway and from the harness, so that nothing done to
-// the gateway touches what the devices know.
+// The publisher's process: devices and their ledger, apart from the gateway and from the harness, so that no fault of
+// the gateway touches the ledger.
 import { Random } from '../random.ts'
 import { HttpDevice } from './http-device.ts'
 import { secretOf, toDeviceIds } from './identities.ts'
@@ -12,7 +12,7 @@ import { createTally } from './tally.ts'
 const TICK_MS = 5
 /** Share of publishes that carry an array. */
 const ARRAY_SHARE = 0.05
-/** Readings that a schedule may fall behind before it is given up: an outage must not be followed by a flood. */
+/** How far a schedule may fall behind before the rest is skipped: an outage must not be followed by a flood. */
 const BEHIND_MAX_S = 0.25
 
 function createPublisher (settings: PublisherSettings) {
@@ -27,7 +27,7 @@ function createPublisher (settings: PublisherSettings) {
     const identity = { id, secret: settings.isIdentified ? secretOf(id) : null }
     return {
       isHttp,
-      // Over HTTP a bad reading refuses the whole request, which leaves nothing to be found.
+      // Over HTTP the gateway refuses the whole request of a bad reading, and nothing of it can be found.
       readings: createReadings({ ...settings, seed: settings.seed + 1 + index, ...(isHttp ? { invalidShare: 0, poisonShare: 0 } : {}) }),
       device: isHttp
         ? new HttpDevice({ ...common, ...identity, port: settings.httpPort })

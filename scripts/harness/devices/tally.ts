@@ -1,7 +1,7 @@
 import type { LedgerFile } from '../checks/ledger-file.ts'
 import type { MadeUpReading } from './made-up-reading.ts'
 
-/** What all devices of a publisher count together. */
+/** Counts of all devices of a publisher together. */
 export interface Tally {
   sent: number
   acknowledged: number
@@ -17,9 +17,9 @@ export interface Tally {
 export interface DeviceOptions {
   readonly id: string
   readonly port: number
-  /** `null` where the gateway is open. */
+  /** `null`: the gateway needs no credentials. */
   readonly secret: string | null
-  /** Unacknowledged packets, or over HTTP readings, beyond which it makes nothing new. */
+  /** With so many unacknowledged packets, or over HTTP readings, the device makes no new ones. */
   readonly window: number
   readonly ledger: LedgerFile
   readonly tally: Tally
@@ -34,7 +34,7 @@ export function createTally (): Tally {
   return { sent: 0, acknowledged: 0, refused: 0, resent: 0, connected: 0, disconnects: 0, disconnectCodes: {}, faults: [] }
 }
 
-/** Before readings are written to a socket, for the first time or again. */
+/** Called before readings are written to a socket, for the first time or again. */
 export function noteWrite ({ id, ledger, tally }: DeviceOptions, readings: readonly MadeUpReading[], isAgain: boolean): void {
   for (const { n, timestamp, kind, fields } of readings) {
     if (isAgain) ledger.resent(id, n)
@@ -55,7 +55,7 @@ export function noteAcknowledgement ({ id, ledger, tally }: DeviceOptions, readi
   for (const { n } of readings) ledger.refused(id, n, code)
 }
 
-/** Something that no gateway may answer. */
+/** Records an answer that no gateway may give. */
 export function noteFault ({ id, tally }: DeviceOptions, message: string): void {
   if (tally.faults.length < FAULTS_MAX) tally.faults.push(`${id}: ${message}`)
 }
