@@ -24,7 +24,7 @@ const DOCUMENTS = {
   asyncapi: async (version: string) => createAsyncApi(version)
 }
 
-/** `vital-gateway api`. Without an argument the program takes a shorter way and does not come here. */
+/** `vital-gateway api`. Without an argument the program does not load this command. */
 export function createCommand ({ print }: CommandSurroundings): Command {
   return new Command('api')
     .description('Answers reads over HTTP and takes no readings; or prints OpenAPI 3.1 of HTTP or AsyncAPI 3.0 of MQTT as JSON.')

@@ -11,7 +11,7 @@ vital/{device}. /metrics and /health listen on VITAL_HTTP_PORT.
 SIGTERM and SIGINT store what was read and leave; the session stays at the broker. SIGHUP reads certificates again.
 Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 
-/** `vital-gateway bridge`. Without options the program takes a shorter way and does not come here. */
+/** `vital-gateway bridge`. Without options the program does not load this command. */
 export function createCommand (): Command {
   return new Command('bridge')
     .description('Takes readings from the external MQTT 5 broker of VITAL_BRIDGE_URL, by shared subscription.')

@@ -11,7 +11,7 @@ may be killed at any time. It needs the tables that gateways and sinks make in P
 on VITAL_HTTP_PORT. SIGTERM and SIGINT write what was read and leave the group, SIGHUP reads certificates again.
 Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 
-/** `vital-gateway export`. Without options the program takes a shorter way and does not come here. */
+/** `vital-gateway export`. Without options the program does not load this command. */
 export function createCommand (): Command {
   return new Command('export')
     .description('Writes the readings that gateways wrote to Kafka (VITAL_JOURNAL=kafka) to a time-series database, by line protocol.')

@@ -1,4 +1,4 @@
-/** `vital-gateway sbom`: what the gateway consists of when it runs, as CycloneDX, from the lockfile alone. No network is needed. */
+/** `vital-gateway sbom`: the packages of a running gateway, as CycloneDX, from the lockfile alone, offline. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -39,7 +39,7 @@ export function createCommand ({ print }: CommandSurroundings): Command {
     .addHelpText('after', NOTES)
     .action(({ out, dev = false }: { out: string, dev?: boolean }) => {
       const all = readBom()
-      // npm takes the directory's name for the product's.
+      // npm uses the directory's name as the product's.
       all.metadata.component.name = packageJson.name
       const bom = dev ? all : withoutDevelopment(all)
       try {
@@ -52,7 +52,7 @@ export function createCommand ({ print }: CommandSurroundings): Command {
 }
 
 function readBom (): Bom {
-  // npm packs no lockfile of the root, so the build lays a copy beside the package.json in dist/.
+  // npm packs no lockfile of the root, so the build puts a copy beside the package.json in dist/.
   const cwd = existsSync(join(PACKAGE_ROOT, 'package-lock.json')) ? PACKAGE_ROOT : join(PACKAGE_ROOT, 'dist')
   const args = ['sbom', '--sbom-format', 'cyclonedx', '--sbom-type', 'application', '--package-lock-only']
   try {

@@ -9,7 +9,7 @@ Settings are environment variables, or stand in .env of the working directory; .
 Signals: SIGTERM and SIGINT stop after draining, SIGHUP reads certificates again.
 Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 
-/** `vital-gateway serve`. Without options the program takes a shorter way and does not come here. */
+/** `vital-gateway serve`. Without options the program does not load this command. */
 export function createCommand (): Command {
   return new Command('serve')
     .description('Runs a gateway: MQTT, HTTP, and an embedded PostgreSQL unless DATABASE_URL names another.')

@@ -10,7 +10,7 @@ VITAL_HTTP_PORT. A sink makes the tables; upgrade sinks before gateways.
 SIGTERM and SIGINT store what was read and leave the group, SIGHUP reads certificates again.
 Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 
-/** `vital-gateway sink`. Without options the program takes a shorter way and does not come here. */
+/** `vital-gateway sink`. Without options the program does not load this command. */
 export function createCommand (): Command {
   return new Command('sink')
     .description('Stores what gateways wrote to Kafka (VITAL_JOURNAL=kafka) in the PostgreSQL of DATABASE_URL.')

@@ -14,10 +14,10 @@ import { checkAverages, compare } from './compare.ts'
 import { type Log, readPartitions } from './log.ts'
 import { scrape, type Scrape } from './scrape.ts'
 
-/** Averages drawn of the rows, and as many of the readings. */
+/** Averages drawn from the rows, and as many from the readings. */
 const AVERAGES_DRAWN = 500
 
-/** All of `readings` is read. */
+/** Long enough to read all of `readings`. */
 const STATEMENT_TIMEOUT_MS = 3_600_000
 
 const NOTES = `
@@ -62,7 +62,7 @@ async function audit (values: Values, surroundings: CommandSurroundings): Promis
   const hasLog = config.journal.kind === 'kafka' || before.some(({ role, logged }) => role === 'sink' || logged > 0)
   const { received, sample, log } = await withDatabase({ config, name: 'audit', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
     async ({ kysely }) => ({
-      // Before the rows are counted: what is not stored by then is known to wait.
+      // Before the rows are counted: records that are not stored by then are known to wait.
       log: hasLog ? await readLog(await selectOffsets(kysely), surroundings) : null,
       received: await countReceived(kysely, since),
       sample: await compareSample(kysely, AVERAGES_DRAWN)

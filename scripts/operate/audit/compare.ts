@@ -1,14 +1,14 @@
 /**
- * The audit: what the gateways counted against what the tables hold.
+ * The audit: compares the counters of the gateways with the rows of the tables.
  *
- * Traffic goes on meanwhile, so each count of a table is held against two scrapes, one before and one after it. What was
- * counted as stored before must be there; what is there must have been stored by then, or be pending: a batch is
+ * Traffic goes on meanwhile, so each count of a table is compared with two scrapes, one before and one after it. Rows
+ * counted as stored before must be there; rows that are there must have been stored by then, or be pending: a batch is
  * committed a moment before it is counted.
  *
  *   stored before  <=  rows  <=  stored after + pending after
  *
- * What lies outside is explained where there is evidence for it, as far as the evidence reaches: a reading may be missing
- * because retention removed it, but no more of them than retention removed. The rest is wrong, and the audit fails.
+ * A difference beyond that is explained as far as there is evidence for it: readings may be missing because retention
+ * removed them, but no more of them than it removed. The rest is wrong, and the audit fails.
  */
 import type { Received } from '../../../db/queries/count-received.ts'
 import type { SampleResult } from '../../../db/rollups/sample.ts'
@@ -37,7 +37,7 @@ export function compare (before: readonly Scrape[], received: Received, after: r
   ]
 }
 
-/** With a log, a gateway counts what Kafka has, and sinks decide what becomes of it: a reading or a dead letter. */
+/** With a log, a gateway counts records in Kafka, and sinks decide whether each becomes a reading or a dead letter. */
 function checkLogged (before: readonly Scrape[], received: Received, after: readonly Scrape[], log: Log): Finding {
   const gateways = (scrapes: readonly Scrape[]) => scrapes.filter(({ role }) => role === 'gateway')
   const sinks = after.filter(({ role }) => role === 'sink')
@@ -207,7 +207,7 @@ function otherGateways ({ gateways }: Received, after: readonly Scrape[]): Reaso
 function checkRows ({ subject, rows, counted, least, most, missing, surplus, hints }: {
   readonly subject: string
   readonly rows: number
-  /** What the gateway calls them. */
+  /** The gateway's word for them. */
   readonly counted: string
   readonly least: number
   readonly most: number

@@ -1,4 +1,4 @@
-/** The log in the audit: how far each consumer has stored each topic, and whether Kafka still has what comes next. */
+/** The log in the audit: how far each consumer has stored each topic, and whether Kafka still has the next record. */
 import type { Admin } from '@platformatic/kafka'
 import type { StoredOffset } from '../../../db/queries/select-offsets.ts'
 import { askOffsets, EARLIEST, LATEST } from '../../../src/kafka/ask-offsets.ts'
@@ -15,15 +15,15 @@ export interface LogPartition {
   readonly latest: number
 }
 
-/** What lies in Kafka, and how far it is stored. */
+/** The partitions in Kafka, and how far they are stored. */
 export interface Log {
   readonly partitions: readonly LogPartition[]
   /** Of all consumers, read before the partitions. */
   readonly offsets: readonly StoredOffset[]
   readonly faults: readonly TopicFault[]
-  /** A weak topic is wanted. */
+  /** The operator allows weak topics. */
   readonly isWeakAllowed: boolean
-  /** That brings the log into this database. */
+  /** The consumer group that stores the log in this database. */
   readonly sinkGroup: string
 }
 

@@ -19,7 +19,7 @@ export interface Scrape {
   readonly deadLettered: number
   readonly refused: number
   readonly pending: number
-  /** The same without what an earlier run had left in the spool: that was received before this run began. */
+  /** The same without readings that an earlier run had left in the spool: they were received before this run began. */
   readonly own: {
     readonly stored: number
     readonly logged: number

@@ -4,12 +4,12 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const CHUNK_BYTES = 1024 * 1024
-/** Written at once, a gigabyte that is waiting for the disk would delay the fdatasync of every acknowledgement. */
+/** Otherwise a gigabyte that waits for the disk would delay the fdatasync of every acknowledgement. */
 const SYNC_EVERY_BYTES = 16 * 1024 * 1024
 const STABLE_ATTEMPTS_MAX = 100
 const STABLE_PAUSE_MS = 10
 
-/** A file as it was copied. */
+/** A file that was copied. */
 export interface CopiedFile {
   /** Inside of the backup, with `/`. */
   readonly path: string
@@ -17,7 +17,7 @@ export interface CopiedFile {
   readonly sha256: string
 }
 
-/** Copies files durably, readable by their owner alone. @returns what was copied */
+/** Copies files durably, readable by their owner alone. */
 export class Copier {
   readonly #signal: AbortSignal | undefined
   readonly #onBytes: (bytes: number) => void
@@ -29,7 +29,7 @@ export class Copier {
   }
 
   /**
-   * Copies what the file holds when it is opened; what is appended meanwhile is left out, so that the copy ends.
+   * Copies the bytes that the file has when it is opened; later ones are left out, so that the copy ends.
    * @returns `null` when it is gone
    */
   async copy (from: string, root: string, path: string): Promise<CopiedFile | null> {
@@ -57,7 +57,7 @@ export class Copier {
     }
   }
 
-  /** Copies a small file that is written in place: as it is when two reads in a row agree. */
+  /** Copies a small file that is written in place, once two reads in a row agree. */
   async copyStable (from: string, root: string, path: string): Promise<CopiedFile> {
     let before = Buffer.alloc(0)
     for (let attempt = 0; attempt < STABLE_ATTEMPTS_MAX; attempt++) {
@@ -95,7 +95,7 @@ export class Copier {
       for await (const chunk of read()) {
         this.#signal?.throwIfAborted()
         hash.update(chunk)
-        // Not write(), which may write less.
+        // Because write() may write less.
         await target.writeFile(chunk)
         bytes += chunk.length
         unsynced += chunk.length

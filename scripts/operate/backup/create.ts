@@ -4,7 +4,7 @@
  *   slot, checkpoint ──> files of the cluster ──> erasures ──> spool ──> backup stops, log ──> manifest ──> rename
  *                                                          └── "holdsAllBefore"         └── state of the database
  *
- * Two stores hold what was acknowledged, and readings move from one to the other, so the order decides. A reading
+ * Two stores hold acknowledged readings, which move from one to the other, so the order of copying matters. A reading
  * that was acknowledged before the copy of the spool begins (P) had been made durable in one of them by then.
  *
  *   - In PostgreSQL: its COMMIT lies before the end of the backup (E), which is later than P. Recovery reads the log up
@@ -12,21 +12,20 @@
  *   - In the spool: it leaves the spool only after its COMMIT (replayer.ts: write, then release). If it is committed by
  *     E it is in the database's part. If not, it lies in a segment all the time from P to E, in the part of the file
  *     that is durable at P, and segments are listed and read between P and E. A segment that vanishes meanwhile held
- *     nothing else.
+ *     only readings that were committed.
  *
  * So the spool is copied after P and before E, and no instant is left between them. The other order loses readings:
- * copied after E, a segment may be gone whose readings were committed after E. What is in both is replayed and found
- * stored, for replay is idempotent. The read position of the spool may be of any instant before E: what it passes
- * over was committed. The tail of a segment that is being written looks as after a crash, and is cut like one: none
- * of it was acknowledged.
+ * after E a segment may be gone whose readings were committed after E. Readings in both stores are replayed and found
+ * stored, because replay is idempotent. The read position of the spool may be of any instant before E: readings that
+ * it has passed were committed. The tail of a segment that is being written looks as after a crash, and is cut off
+ * likewise: none of it was acknowledged.
  *
- * The journal of erasures is read before P: an erasure that it calls done had drained the spool and deleted the rows
+ * The journal of erasures is read before P: an erasure that is done in it had drained the spool and deleted the rows
  * before P, so neither store brings the device back. All others are done again by a restore
  * (src/operations/erasure-journal.ts).
  *
- * Files of the cluster are copied while they change. PostgreSQL's log has whole pages of whatever changes after the
- * first checkpoint (full_page_writes, which a backup forces), so recovery mends torn ones, and files that vanish were
- * dropped.
+ * Files of the cluster are copied while they change. After the first checkpoint PostgreSQL's log has every changed page
+ * whole (full_page_writes, which a backup forces), so recovery mends torn pages; files that vanish were dropped.
  */
 import { access, mkdir, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative, resolve } from 'node:path'
@@ -50,7 +49,7 @@ import { withServer } from './server.ts'
 import { createByteProgress } from './byte-progress.ts'
 import { assertSpace } from './space.ts'
 
-/** For the log that is written meanwhile. */
+/** Room for the log that is written meanwhile. */
 const LOG_RESERVE_BYTES = 256 * 1024 * 1024
 /** Whether credentials exist, and the key of hashed ids in the log. */
 const SMALL_FILES = ['access.json', 'log-key'] as const
@@ -61,13 +60,13 @@ export interface BackupOptions {
   readonly tell: Print
   readonly progress: ProgressStream
   readonly signal: AbortSignal
-  /** Called before each store is read, for a test that makes the instants between them long. */
+  /** Called before each store is read, so that a test can lengthen the time between them. */
   readonly onStep?: (step: 'spool' | 'end') => Promise<void>
 }
 
 /**
  * Takes a backup, of a gateway that runs or of one that is stopped.
- * @returns once the directory stands under its name, durably
+ * @returns once the directory has its name, durably
  * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`; nothing that looks like a backup is left then
  */
 export async function createBackup (options: BackupOptions): Promise<Omit<Manifest, 'format'>> {
@@ -100,7 +99,7 @@ export async function createBackup (options: BackupOptions): Promise<Omit<Manife
   })
 }
 
-/** The directory under its name of the meantime, emptied of what a tool left there that was killed. */
+/** The directory under its temporary name, without the files that a killed tool left there. */
 async function takePartial (to: string) {
   const partial = join(dirname(to), `${basename(to)}.partial`)
   try {
@@ -168,7 +167,7 @@ async function fill (
 }
 
 async function copyCluster (copier: Copier, partial: string, clusterDir: string, backup: BaseBackup) {
-  // Again, for the checkpoint may have made some; what comes into being from now on is in the log.
+  // Listed again, because the checkpoint may have made some; files that are made from now on are in the log.
   const { directories, files } = await listClusterFiles(clusterDir)
   const copied: CopiedFile[] = []
   const toPath = (path: string) => `postgres/${path}`

@@ -17,19 +17,19 @@ const logger = pino({ level: 'silent' })
 /** Nothing is appended here. */
 const SEGMENT_BYTES = 64 * 1024 * 1024
 
-/** What a backup turned out to hold. */
+/** Counts of a backup that was recovered. */
 export interface Recovered {
   readonly readings: number
   readonly latest: number
   readonly deadLetters: number
   /** In the spool: some of them may be in `readings` too. */
   readonly spooled: number
-  /** Rows that were there when the backup began, and that nothing explains the lack of. */
+  /** Rows that were there when the backup began, and whose absence nothing explains. */
   readonly missing: number
 }
 
 /**
- * Makes a data directory of a backup, durably, and checks each file against the manifest on its way.
+ * Makes a data directory from a backup, durably, and compares each file with the manifest.
  * @param dataDir - an empty directory
  * @throws `OPERATOR_FAILED` when a file is missing or differs, or PostgreSQL cannot use them here
  */
@@ -73,7 +73,7 @@ function assertInside (path: string): string {
   return path
 }
 
-/** Starts PostgreSQL on a directory that was laid out, which recovers it, counts, and stops it again. */
+/** Starts PostgreSQL on a directory that was laid out, which recovers it; counts rows, and stops it again. */
 export async function recover (dataDir: string, manifest: Manifest): Promise<Recovered> {
   const { counts, spooled } = { counts: await withEmbedded(dataDir, countRows), spooled: await countSpooled(dataDir) }
   return {
@@ -85,7 +85,7 @@ export async function recover (dataDir: string, manifest: Manifest): Promise<Rec
   }
 }
 
-/** A month that is gone was dropped by retention, or by hand, and counts for nothing. */
+/** A month that is gone was dropped by retention, or by hand, so its rows are not missing. */
 function toMissing (before: RowCounts, after: RowCounts): number {
   const lack = (was: number, is: number | undefined) => Math.max(0, was - (is ?? was))
   return Object.entries(before.readings).reduce((sum, [name, rows]) => sum + lack(rows, after.readings[name]), 0) +

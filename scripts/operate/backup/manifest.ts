@@ -9,7 +9,7 @@ import type { CopiedFile } from './copy.ts'
 export const MANIFEST_FILE = 'manifest.json'
 const FORMAT = 1
 
-/** What a backup holds, and how it came to be. */
+/** The content of a backup, and how it was taken. */
 export interface Manifest {
   readonly format: typeof FORMAT
   /** Of the gateway that took the backup. */
@@ -20,7 +20,7 @@ export interface Manifest {
     readonly startLsn: string
     readonly stopLsn: string
   }
-  /** ISO 8601. Whatever was acknowledged before `holdsAllBefore` is in the backup, and some of what came later. */
+  /** ISO 8601. Every reading that was acknowledged before `holdsAllBefore` is in the backup, and some later ones. */
   readonly begunAt: string
   readonly holdsAllBefore: string
   readonly endedAt: string

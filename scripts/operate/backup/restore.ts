@@ -14,7 +14,7 @@ import { layOut, recover, type Recovered } from './lay-out.ts'
 import { type Manifest, readManifest, toBytes } from './manifest.ts'
 import { assertSpace } from './space.ts'
 
-/** Inside of the target, so that it may be a mount point: what is moved at the end stays on its file system. */
+/** Inside the target, which may be a mount point: files that are moved at the end stay on its file system. */
 const PARTIAL = 'restore.partial'
 /** The cluster last: until it is there, nothing takes the target for a data directory. */
 const MOVED = ['access.json', 'log-key', ERASURES_FILE, 'spool', 'postgres'] as const
@@ -38,7 +38,7 @@ export interface Restored extends Recovered {
 }
 
 /**
- * Makes a data directory of a backup: files, recovery, erasures. Nothing stands under its name before all of it is
+ * Makes a data directory from a backup: files, recovery, erasures. Nothing has its final name before all of it is
  * done.
  * @throws `OPERATOR_USAGE`, `OPERATOR_FAILED`
  */
@@ -113,7 +113,7 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
       known.add(line)
     }
   }
-  // Under way when the backup was taken.
+  // Erasures that were under way when the backup was taken.
   for (const device of toErasuresSince(before, before).devices) devices.add(device)
   return { devices: [...devices], journal }
 }

@@ -47,7 +47,7 @@ export async function withEmbedded<T> (dataDir: string, work: (connectionString:
   }
 }
 
-/** Without this look a directory that was misspelt would become an empty database. */
+/** Without this check a misspelt directory would become an empty database. */
 async function assertDataDir (dataDir: string): Promise<void> {
   for (const path of [join(dataDir, 'postgres', 'PG_VERSION'), join(dataDir, 'spool')]) {
     await access(path).catch((cause: NodeJS.ErrnoException) => {

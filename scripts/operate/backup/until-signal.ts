@@ -3,7 +3,7 @@ export async function untilSignal<T> (work: (signal: AbortSignal) => Promise<T>)
   const controller = new AbortController()
   const abort = () => { controller.abort() }
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  // A second one ends the process at once.
+  // A second signal ends the process at once.
   for (const name of names) process.once(name, abort)
   try {
     return await work(controller.signal)

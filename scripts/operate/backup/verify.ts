@@ -34,7 +34,7 @@ export async function verifyFiles (directory: string, stream: ProgressStream): P
 }
 
 /**
- * Restores a backup into a directory beside it, which is removed again, and counts what is in it.
+ * Restores a backup into a temporary directory beside it, and counts the rows.
  * @throws `OPERATOR_FAILED`
  */
 export async function checkRestore ({ directory, manifest, progress, signal }: {

@@ -44,7 +44,7 @@ export function createCommand ({ print, tell, progress, readConfig, finish }: Co
     finish(await withDatabase(database, ({ kysely }) => work({ kysely, print, tell, progress }, options)))
   }
   return createCredentialsCommand({
-    // These make the tables where there are none, so that a gateway need not stand open before its first credential.
+    // These make missing tables, so that a gateway need not be open to every client before its first credential.
     add: toVerb(add, true),
     importFile: toVerb(importFile, true),
     list: toVerb(list),

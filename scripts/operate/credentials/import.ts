@@ -40,7 +40,7 @@ interface Entry {
 export interface ImportOptions {
   readonly kysely: Kysely<Tables>
   readonly file: string
-  /** Where the generated secrets go. */
+  /** The file for generated secrets. */
   readonly out: string
   /** Leaves principals that exist as they are, instead of refusing the file. */
   readonly isSkipping: boolean
@@ -52,7 +52,7 @@ export interface ImportOptions {
 /**
  * Adds the principals of a file, and writes the secrets of those that brought no password to another.
  * @returns how many were added, and how many existed
- * @throws `OPERATOR_USAGE` for a file that is not as it must be, `OPERATOR_FAILED`; then none was added
+ * @throws `OPERATOR_USAGE` for a file with faults, `OPERATOR_FAILED`; then none was added
  */
 export async function importPrincipals (options: ImportOptions): Promise<{ added: number, existing: number }> {
   const { kysely, file, out, isSkipping, tell } = options
@@ -163,7 +163,7 @@ async function findExisting (kysely: Kysely<Tables>, entries: readonly Entry[]):
   return existing
 }
 
-/** Gives each principal its credential. Hashing one password takes a core for some 20 ms, on purpose. */
+/** Gives each principal its credential. Hashing one password takes some 20 ms of CPU, on purpose. */
 async function arm (entries: readonly Entry[], secrets: ReadonlyMap<string, string>, stream: ProgressStream): Promise<NewPrincipal[]> {
   const passwords = entries.filter(({ id }) => !secrets.has(id))
   const hashes = new Map<string, string>()

@@ -17,7 +17,7 @@ export interface LogOptions {
   readonly asJson: boolean
 }
 
-/** What each subcommand does. */
+/** A function for each subcommand. */
 export interface CredentialVerbs {
   add (options: AddOptions): Promise<void>
   list (options: ListOptions): Promise<void>
@@ -48,10 +48,10 @@ With the first principal every client needs a credential.
 PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
 Exit status: 0; 1 when something could not be done; 2 for a wrong command line.`
 
-/** A rotation that takes longer than a year is none. */
+/** A rotation must not take longer than a year. */
 const OVERLAP = { maxS: 366 * 86_400, maxName: 'a year' }
 
-/** `vital-gateway credentials`, with what its subcommands are to do. */
+/** `vital-gateway credentials`, with a function for each subcommand. */
 export function createCredentialsCommand (verbs: CredentialVerbs): Command {
   return new Command('credentials')
     .description('Decides which clients may use a gateway: devices, operators, applications and administrators, each with a secret.')

@@ -10,7 +10,7 @@ import { toPrintable } from '../../command-line/printable.ts'
 import { createProgress } from '../../command-line/progress.ts'
 import type { Print, ProgressStream } from '../../command-line/surroundings.ts'
 
-/** Ids in one statement, so that there is progress to show. */
+/** Ids in one statement; progress is shown after each. */
 const CHUNK = 5000
 /** Ids that are printed one by one. */
 const TOLD_MAX = 50

@@ -2,7 +2,7 @@ import type { StoredAct } from '../../../db/queries/select-audit-log.ts'
 import type { StoredCredential, StoredPrincipal } from '../../../db/queries/principal-columns.ts'
 import { toPrintable, toTable } from '../../command-line/printable.ts'
 
-/** A principal as it may be shown: nothing that a secret could be checked with. */
+/** A principal as it may be shown: without anything that a secret could be checked with. */
 export interface ShownPrincipal {
   readonly id: string
   readonly role: string

@@ -2,14 +2,14 @@ import { isUtf8 } from 'node:buffer'
 import { deviceOf } from '../../../broker/topics.ts'
 import type { StoredDeadLetter } from '../../../schemas/dead-letter.ts'
 
-/** What to POST for a letter, or why it cannot be sent as it is. */
+/** The body to POST for a letter, or why it cannot be sent as it is. */
 export type ResendBody = { readonly body: Buffer } | { readonly why: string }
 
 /**
- * The letter as HTTP would have brought it: there is no topic, so each reading that names no device is given the topic's.
+ * The letter as a client sends it over HTTP: without a topic, so a reading that names no device is given the topic's.
  * Other faults of the payload are left to the gateway.
- * @param options.device - stands for the topic's device when given
- * @param options.payload - stands for the letter's own when given
+ * @param options.device - replaces the topic's device
+ * @param options.payload - replaces the letter's own
  */
 export function toResendBody (
   letter: Pick<StoredDeadLetter, 'topic' | 'deviceId' | 'payload'>, options: { device: string | null, payload: Buffer | null }
@@ -30,7 +30,7 @@ export function toResendBody (
   return { body: Buffer.from(insertDevice(payload.toString(), objects, Array.isArray(value) ? 1 : 0, device)) }
 }
 
-/** `undefined` for what is not JSON. */
+/** `undefined`: the payload is not JSON. */
 function parse (payload: Buffer): unknown {
   if (!isUtf8(payload)) return undefined
   try {
@@ -45,7 +45,8 @@ function isObject (value: unknown): value is Record<string, unknown> {
 }
 
 /**
- * Into the text, not into the value: JSON.stringify would turn a `1e999` that the gateway refuses into a null that it keeps.
+ * Inserts into the text, not the value: JSON.stringify would turn a `1e999` that the gateway refuses into a null that
+ * it keeps.
  * @param text - valid JSON
  * @param objects - the objects at `depth`, in order
  */

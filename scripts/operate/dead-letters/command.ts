@@ -28,7 +28,7 @@ const STATEMENT_TIMEOUT_MS = 60_000
 const DISCARD_CHUNK = 1000
 /** Ids in one line of the audit log. */
 const IDS_LOGGED_MAX = 100
-/** Beyond the time after which the gateway answers 503. */
+/** Added to the time after which the gateway answers 503. */
 const ANSWER_MARGIN_MS = 10_000
 
 /** `vital-gateway dead-letters`. */
@@ -61,7 +61,7 @@ async function show (kysely: Kysely<Tables>, { id, asJson }: ShowOptions, print:
   return 0
 }
 
-/** The ids are read first and then deleted, so that what arrives in between is not discarded unseen. */
+/** The ids are read first and then deleted, so that a letter that arrives in between is not discarded unseen. */
 async function discard (kysely: Kysely<Tables>, { selection, isConfirmed }: DiscardOptions, print: Print): Promise<number> {
   const ids = await select(kysely, selection)
   if ('filter' in selection && ids.length > 1 && !isConfirmed) {

@@ -7,7 +7,7 @@ const ATTEMPTS_MAX = 5
 /** Longest that a `Retry-After` is followed. */
 const RETRY_MAX_MS = 10_000
 
-/** What a running gateway did with a body. */
+/** How a running gateway took a body. */
 export type Posted =
   | { readonly status: 'stored' }
   /** The same body would be refused again. */

@@ -21,7 +21,7 @@ export interface ResendOptions {
   readonly payloadFile: string | null
 }
 
-/** What each subcommand does. */
+/** A function for each subcommand. */
 export interface DeadLetterVerbs {
   list (options: ListOptions): Promise<void>
   show (options: ShowOptions): Promise<void>
@@ -51,7 +51,7 @@ Exit status: 0; 1 when a letter was kept or not found, or something could not be
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 
-/** `vital-gateway dead-letters`, with what its subcommands are to do. */
+/** `vital-gateway dead-letters`, with a function for each subcommand. */
 export function createDeadLettersCommand (verbs: DeadLetterVerbs): Command {
   return new Command('dead-letters')
     .description('Shows, resends and discards what a gateway refused: payloads that were no valid readings.')

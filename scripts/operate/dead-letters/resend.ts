@@ -15,9 +15,9 @@ export interface ResendRequest {
   readonly ids: readonly string[]
   /** For the audit log. */
   readonly actor: string
-  /** Stands for the topic's device when given. */
+  /** Replaces the topic's device. */
   readonly device: string | null
-  /** Stands for the letter's payload when given. */
+  /** Replaces the letter's payload. */
   readonly payload: Buffer | null
   readonly print: (line: string) => void
 }

@@ -30,7 +30,7 @@ export async function checkAccess (config: Config, hasPrincipals: boolean | null
     : fail(check, exposedMessage(host))
 }
 
-/** @returns whether credentials existed when the gateway last asked; `null` where it does not tell */
+/** @returns whether credentials existed when the gateway last asked; `null`: there is no record */
 async function readRecord (dataDir: string): Promise<boolean | null> {
   try {
     const { open } = JSON.parse(await readFile(join(dataDir, 'access.json'), 'utf8')) as { open?: unknown }

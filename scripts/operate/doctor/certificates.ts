@@ -34,7 +34,7 @@ export async function checkTokenKeys ({ tokens }: Config): Promise<Finding[]> {
   let failure: unknown = null
   try {
     const keys = await createKeySet(tokens.jwks, { onFailure: (error) => { failure = error } })
-    // A URL is read when a key is first asked for; that this one is in no set does not matter.
+    // A URL is read when a key is first asked for; this key need not be in the set.
     await keys.getKey({ alg: 'RS256' }, { payload: '', signature: '' }).catch(() => {})
   } catch (error) {
     failure = error

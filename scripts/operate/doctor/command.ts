@@ -47,7 +47,7 @@ export function createCommand ({ print, finish, isColoured, readVariables }: Com
 async function examine (readVariables: CommandSurroundings['readVariables']): Promise<Finding[]> {
   const { config, findings } = checkConfiguration(readVariables)
   const first = [checkNode(), ...findings]
-  // The other checks would look at the defaults of the variables that are wrong.
+  // The other checks would use the defaults of the faulty variables.
   if (config === null) return first
   const holder = await findDirectoryHolder(config.dataDir)
   const { findings: database, hasPrincipals } = await checkDatabase(config, holder)

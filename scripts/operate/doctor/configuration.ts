@@ -6,7 +6,7 @@ type Variables = Record<string, string | undefined>
 
 /**
  * Every fault of the environment at once. A gateway stops at the first kind of fault (names, then values, then variables that
- * need each other); here a variable at fault is left out and the rest is looked at again.
+ * need each other); here a faulty variable is left out and the rest is checked again.
  * @returns `config` is `null` where something is wrong
  */
 export function checkConfiguration (readVariables: () => Readonly<Variables>): { config: Config | null, findings: Finding[] } {

@@ -7,14 +7,14 @@ import { fail, type Finding, ok, toMessage, toSize, warn } from './finding.ts'
 
 /** The next segment of the spool does not fit below this. */
 const FREE_BYTES_MIN = 64 * 1024 * 1024
-/** Each batch waits for one; beyond, latency of acknowledgements is the disk's. */
+/** Each batch waits for one; above this, the disk makes acknowledgements slow. */
 const SYNC_MS_MAX = 20
 const SYNC_BYTES = 4096
 const SYNC_ROUNDS = 7
 /** Magic numbers of file systems in memory (statfs(2)): tmpfs and ramfs. */
 const IN_MEMORY = new Set([0x01021994, 0x858458f6])
 
-/** Data directory and disk below it: owner, mode, room, speed, and what the spool has set aside. */
+/** Data directory and its disk: owner, mode, room, speed, and readings that the spool has set aside. */
 export async function checkDataDirectory (config: Config): Promise<Finding[]> {
   const { dataDir } = config
   const there = await findExisting(dataDir)
@@ -65,7 +65,7 @@ async function checkOwner (dataDir: string): Promise<Finding> {
     return warn(check, `${dataDir} belongs to user ${found.uid}, and this is ${toUserName()}`,
       'run gateway and doctor as its owner')
   }
-  // As root the embedded server runs as another user, which must get through: 0711.
+  // As root the embedded server runs as another user, who must be able to enter: 0711.
   if ((mode & 0o066) !== 0) {
     return warn(check, `${dataDir} has mode ${mode.toString(8)}: other users may look into it`,
     `chmod go-rw ${dataDir}`)
@@ -88,7 +88,7 @@ async function checkSpace ({ dataDir, spoolBytesMax }: Config, there: string): P
   return [...kind, free < wanted ? warn('disk space', text, 'free space, or lower VITAL_SPOOL_BYTES_MAX') : ok('disk space', text)]
 }
 
-/** A file without a name is written and synced, so that nothing is left, whatever ends this. */
+/** Writes and syncs a file without a name, so that nothing is left however this ends. */
 async function checkSync (directory: string): Promise<Finding> {
   const check = 'disk sync'
   const path = join(directory, `.doctor-${process.pid}`)

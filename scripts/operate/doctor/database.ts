@@ -26,7 +26,7 @@ export interface DatabaseFindings {
 }
 
 /**
- * The PostgreSQL of the gateway. The embedded one is looked at only while its gateway runs: to start it would recover it,
+ * The PostgreSQL of the gateway. The embedded one is checked only while its gateway runs: to start it would recover it,
  * and so change it.
  */
 export async function checkDatabase (config: Config, holder: Holder | null): Promise<DatabaseFindings> {
@@ -101,7 +101,7 @@ async function checkServer ({ pool }: Database, source: string): Promise<Finding
   ]
 }
 
-/** pg's client has it; its types do not tell. */
+/** pg's client has these; its types do not. */
 type Connected = PoolClient & { readonly connection: { readonly stream: unknown }, readonly host: string }
 
 async function checkEncryption ({ pool }: Database): Promise<Finding[]> {

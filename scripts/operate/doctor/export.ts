@@ -5,7 +5,7 @@ import { EXPORT_LIMITS } from '../../../src/export/limits.ts'
 import { createTarget, type Target } from '../../../src/export/target.ts'
 import { fail, type Finding, ok, warn } from './finding.ts'
 
-/** Longest that it may take to answer. */
+/** Longest time that it may take to answer. */
 const TIMEOUT_MS = 5000
 
 /** The time-series database of `vital-gateway export`; nothing without `VITAL_EXPORT_URL`. It writes nothing there. */

@@ -1,10 +1,13 @@
-/** One thing looked at. `warn`: a gateway starts, and something weakens it. `FAIL`: it does not start, or cannot keep its promise. */
+/**
+ * The result of one check. `warn`: a gateway starts, and something weakens it. `FAIL`: it does not start, or cannot
+ * keep its promise.
+ */
 export interface Finding {
   readonly check: string
   readonly status: 'ok' | 'warn' | 'FAIL'
-  /** What is. */
+  /** The state that was found. */
   readonly text: string
-  /** What to do; `null` where nothing is. */
+  /** What to do; `null`: nothing. */
   readonly advice: string | null
 }
 

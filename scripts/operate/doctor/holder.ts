@@ -3,7 +3,7 @@ import { findHolder } from '../../../src/ingest/journal/spool/directory-lock.ts'
 
 /** The gateway, or a command in its place, that holds a data directory. */
 export interface Holder {
-  /** `null`: its lock does not tell. */
+  /** `null`: its lock does not name it. */
   readonly pid: number | null
 }
 

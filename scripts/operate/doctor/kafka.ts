@@ -5,7 +5,7 @@ import { toMessageBytesMin } from '../../../src/kafka/limits.ts'
 import { isLoopback } from '../../../src/transport/transport-config.ts'
 import { fail, type Finding, ok, warn } from './finding.ts'
 
-/** Kafka, its topics and the way to it; nothing without `KAFKA_BROKERS`. It writes nothing there. */
+/** Kafka, its topics and the connection to it; nothing without `KAFKA_BROKERS`. It writes nothing there. */
 export async function checkKafka (config: Pick<Config, 'kafka' | 'journal' | 'packetBytesMax'>): Promise<Finding[]> {
   const { kafka, journal, packetBytesMax } = config
   if (kafka === null) return []
@@ -18,7 +18,7 @@ export async function checkKafka (config: Pick<Config, 'kafka' | 'journal' | 'pa
     const startedAtMs = performance.now()
     const faults = await log.check()
     const answeredMs = performance.now() - startedAtMs
-    // Of a missing topic the check has told.
+    // The check has reported missing topics.
     if (!faults.some(({ kind }) => kind === 'wrong')) await log.ping()
     const waitsFor = journal.ackAfter === 'spool' ? 'the spool' : 'its replicas'
     const use = journal.kind === 'kafka' ? `an acknowledgement waits for ${waitsFor}` : 'it is not the journal'

@@ -28,7 +28,7 @@ export async function checkPorts (config: Config, holder: Holder | null): Promis
   return findings
 }
 
-/** The same as the gateway opens. */
+/** The listeners that the gateway opens. */
 function listListeners (config: Config): Listener[] {
   const { host, mqttPort, httpPort, grpcPort, transport: { mqttHost, mqttsPort, tls, admin } } = config
   return [
@@ -40,7 +40,7 @@ function listListeners (config: Config): Listener[] {
   ]
 }
 
-/** @returns why not; `null` when it can be listened on */
+/** @returns the error; `null`: the port can be listened on */
 async function tryListen (host: string, port: number): Promise<NodeJS.ErrnoException | null> {
   const server = createServer()
   return await new Promise((resolve) => {

@@ -39,7 +39,7 @@ export async function checkRedis ({ redisUrl, latestCacheUrl }: Pick<Config, 're
   }
 }
 
-/** @returns the finding where it cannot be connected */
+/** @returns a finding when it cannot be connected */
 async function connect (url: string): Promise<{ readonly redis: Redis } | Finding> {
   const check = 'redis'
   const library = await import('ioredis').catch(() => null)
@@ -52,14 +52,14 @@ async function connect (url: string): Promise<{ readonly redis: Redis } | Findin
     commandTimeout: TIMEOUT_MS,
     maxRetriesPerRequest: 0,
     retryStrategy: () => null,
-    // It asks INFO, which the user may not be allowed to.
+    // That check calls INFO, which the user may not be allowed to call.
     enableReadyCheck: false
   })
   let reason: Error | null = null
   redis.on('error', (error: Error) => { reason ??= error })
   try {
     await redis.connect()
-    // Only now the answer to the login is there.
+    // Only now has the login been answered.
     await redis.ping()
     return { redis }
   } catch (error) {
@@ -126,8 +126,8 @@ function checkPersistence (facts: Facts): Finding {
 }
 
 /**
- * Whether the user of REDIS_URL may call what gateways call, on their keys. Redis judges each command without running it
- * (`redis.acl_check_cmd`); before 7.0 it cannot.
+ * Whether the user of REDIS_URL may run the commands of gateways, on their keys. Redis judges each command without
+ * running it (`redis.acl_check_cmd`); before 7.0 it cannot.
  */
 async function checkRights (redis: Redis, commands: readonly string[]): Promise<Finding> {
   const check = 'redis rights'

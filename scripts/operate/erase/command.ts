@@ -105,7 +105,7 @@ interface Request {
   readonly progress: ProgressStream
 }
 
-/** @returns what all of them removed, and what the last one says of the others */
+/** @returns the sum of what they removed, and the last one's report of the other gateways */
 async function eraseEverywhere ({ config, device, urls, access, tell, progress }: Request): Promise<Erased> {
   const stopped = urls === undefined ? await eraseStopped({ config, device, actor: toActor(), tell, progress }) : null
   if (stopped !== null) return stopped

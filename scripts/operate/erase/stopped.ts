@@ -1,6 +1,6 @@
 /**
- * Erasure in the place of a gateway that is stopped: under the lock of its spool, with the gateway's own parts. The spool is
- * brought into PostgreSQL, or Kafka, as a start would bring it, and the device deleted there.
+ * Erasure in the place of a gateway that is stopped: under the lock of its spool, with the gateway's own parts. The
+ * spool is written to PostgreSQL, or Kafka, as at a start, and the device deleted there.
  */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -46,13 +46,13 @@ interface Request {
   readonly config: Config
   readonly devices: readonly string[]
   readonly actor: string
-  /** `null`: the spool is brought into PostgreSQL. A restore has none: it must not erase what Kafka got since. */
+  /** `null`: the spool is written to PostgreSQL. A restore has none: it must not erase later records in Kafka. */
   readonly log: KafkaLog | null
   readonly tell: Print
   readonly progress: ProgressStream
 }
 
-/** The same for one device, and for its records in Kafka where that is the journal. */
+/** Erases one device, with its records in Kafka where that is the journal. */
 export async function eraseStopped (
   { device, ...rest }: Omit<Request, 'devices' | 'log'> & { readonly device: string }
 ): Promise<Erased | null> {
@@ -155,7 +155,7 @@ async function drainAndErase (
     spool,
     clock: createClock({ ownMs: Date.now, monotonicMs: () => performance.now(), logger }),
     refusedLetters,
-    // One connection: a look must not wait for it within a write, and nothing but this writes.
+    // There is one connection, which a query within a write would wait for; and nothing else writes.
     erasures: { erased, mayWrite: () => null },
     metrics: createMetrics(),
     logger

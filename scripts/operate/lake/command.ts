@@ -15,7 +15,7 @@ the programs of AWS find them; AWS_ENDPOINT_URL_S3 names another store. /metrics
 SIGTERM and SIGINT leave the group, SIGHUP reads certificates again.
 Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 
-/** `vital-gateway lake`. Without options the program takes a shorter way and does not come here. */
+/** `vital-gateway lake`. Without options the program does not load this command. */
 export function createCommand (surroundings: CommandSurroundings): Command {
   return new Command('lake')
     .description('Writes the readings that gateways wrote to Kafka (VITAL_JOURNAL=kafka) to VITAL_LAKE_URL, as files of Parquet.')

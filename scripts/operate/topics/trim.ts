@@ -28,7 +28,7 @@ export function createTrimCommand (surroundings: CommandSurroundings): Command {
   const { readConfig, print } = surroundings
   return new Command('trim')
     .description('delete records that all consumers have stored')
-    // A backup that is older cannot be brought up to date from the log.
+    // An older backup cannot be brought up to date from the log.
     .addOption(numberOption('--keep-hours <n>', 'records that are younger stay', { min: 0, max: 87_600 }).default(24))
     .option('--dry-run', 'tell what would be deleted, and delete nothing')
     .option('--json', 'for a program')

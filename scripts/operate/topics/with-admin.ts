@@ -9,7 +9,11 @@ import type { CommandSurroundings } from '../../command-line/surroundings.ts'
 
 const REQUEST_TIMEOUT_MS = 10_000
 
-/** Runs `run` with Kafka of the gateway. @param asked - what needs it, for messages: `vital-gateway topics`. @throws `OPERATOR_FAILED` */
+/**
+ * Runs `run` with Kafka of the gateway.
+ * @param asked - the command, for messages: `vital-gateway topics`
+ * @throws `OPERATOR_FAILED`
+ */
 export async function withAdmin<T> (
   { readConfig }: CommandSurroundings, asked: string,
   run: (client: KafkaClient, admin: Admin, messageBytesMin: number, ask: AskOptions) => Promise<T>
