@@ -35,7 +35,7 @@ const ATTACKS: readonly Attack[] = [
     tests: ['a CONNECT that trickles in, is huge or has no end']
   }, {
     name: 'publishing as another device',
-    answer: 'closed; what came before is acknowledged, what comes behind is not looked at',
+    answer: 'closed; publishes before are acknowledged, packets behind are ignored',
     tests: [
       'a device publishes on its own topic only', 'publishes before one that is not allowed are acknowledged, packets behind it are ignored'
     ]
@@ -104,7 +104,7 @@ const ATTACKS: readonly Attack[] = [
     ]
   }, {
     name: 'silent connections',
-    answer: 'closed after 1.5 times their keepalive, an hour at most',
+    answer: 'closed after 1.5 times their keepalive, which counts as an hour at most',
     tests: ['a silent client is closed, whatever keepalive it asked for']
   }, {
     name: 'subscription bombs (`+/+/+/…`)',
@@ -264,7 +264,7 @@ const ATTACKS: readonly Attack[] = [
     tests: ['a trusted proxy must send the header, in time and of bounded length', 'headers of both versions']
   }, {
     name: '`X-Forwarded-For` spoofed',
-    answer: 'believed of trusted proxies only, from the right, up to the first address of another host',
+    answer: 'believed from trusted proxies only, read from the right, up to the first address of another host',
     tests: ['X-Forwarded-For is used from trusted proxies only, and only the part that they have written']
   }
 ]

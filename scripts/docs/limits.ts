@@ -13,8 +13,8 @@ const counted = (beyond: string, ...countedAs: readonly LimitName[]): Effect => 
 
 /** The reasons are in `broker/limits.ts`. */
 const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
-  packetBytesMax: counted('a packet, or a length of more than four bytes: the connection is closed once what came ' +
-    'before is acknowledged',
+  packetBytesMax: counted('a packet, or a length of more than four bytes: the connection is closed once earlier ' +
+    'publishes are acknowledged',
   'packet_bytes', 'packet_length'),
   connectPacketBytesMax: counted('a CONNECT; closed', 'connect_bytes'),
   connectionsMax: counted('closed at once', 'connections'),
@@ -55,7 +55,7 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
   inFlightMessagesPerSessionMax: counted('sent to one session and not acknowledged; further ones are queued. A Receive ' +
     'Maximum of MQTT 5 may be less. A delivery beyond its Maximum Packet Size is dropped', 'delivery_bytes'),
   queuedMessagesPerSessionMax: counted('the newest is dropped for that session', 'queue'),
-  queuedBytesPerSessionMax: counted('the same, what is in flight included', 'queue'),
+  queuedBytesPerSessionMax: counted('the same in bytes, deliveries in flight included', 'queue'),
   queuedBytesMax: counted('all sessions together; at the bound they share it evenly: those above their share lose their newest messages', 'queue'),
   inboundQos2PerClientMax: counted('QoS 2 publishes without PUBREL; closed', 'qos2_in_flight'),
   inboundQos2Max: counted('the same, all clients together', 'qos2_in_flight'),

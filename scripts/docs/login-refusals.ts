@@ -18,7 +18,7 @@ const MEANING: Readonly<Record<LoginRefusal, string>> = {
   wrong_issuer: 'the token names another issuer',
   wrong_audience: 'the token names another audience',
   wrong_signature: 'no key of the issuer fits the signature',
-  invalid_token: 'role, subject, times or algorithm of the token',
+  invalid_token: 'the role, subject, times or algorithm of the token are not accepted',
   not_allowed: 'the role does not allow it; a will on a topic that is not the principal\'s',
   unavailable: 'the credential could not be checked; the client is to come back'
 }
