@@ -155,6 +155,6 @@ export function formatLatestCache (outcomes: readonly CacheOutcome[]): string {
     median(pages, ({ inside }) => inside?.p99)
   ])
   const devices = DEVICES.toLocaleString('en-US')
-  return `${layOut([head, ...rows])}\n${devices} devices, 5,000 readings/s, two gateways, of which one gets all traffic. ` +
+  return `${layOut([head, ...rows])}\n${devices} devices, 5,000 readings/s, two gateways; one gets all traffic. ` +
     'GETs: first page by each sort in both orders, 40/s, beside it; inside: until Redis has answered the gateway.'
 }

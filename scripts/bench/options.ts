@@ -118,9 +118,9 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', {
       min: 0, isWhole: true
     }))
-    .option('--rollups', 'what closing averages of a million readings takes of PostgreSQL and of the gateway')
+    .option('--rollups', 'CPU of PostgreSQL and of the gateway for closing the averages of a million readings')
     .option('--latest-cache', 'pages of 100,000 devices at two gateways, without and with VITAL_LATEST_CACHE=redis, and what that costs')
-    .option('--redis-alone', 'what rows and pages of that copy take of Redis, without a gateway and PostgreSQL, which want the same cores')
+    .option('--redis-alone', 'rows and pages of that copy in Redis, without a gateway and PostgreSQL on the same cores')
     .option('--gateways', 'CPU for a million readings of one to three gateways on one PostgreSQL, without and with REDIS_URL')
     .option('--kafka <jars>', 'CPU, memory and disk of gateways, brokers and sinks with Kafka between them; the folder of Kafka\'s jars')
     .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
@@ -136,7 +136,7 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .option('--chart <file>', 'an SVG of ratios, rates and latencies')
     .option('--cpu-prof', 'write CPU profiles of the gateway below bench-results/ (slows it)')
     .option('--no-build', 'take the gateway in dist/ as it is')
-    .option('--reference-only', 'leave the gateway out: what the generator and the bare servers do')
+    .option('--reference-only', 'leave the gateway out, and measure the generator and the bare servers alone')
     .addHelpText('after', NOTES)
     .action(async (values: Values) => { await run(toOptions(values)) })
 }

@@ -136,7 +136,7 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
     }))
   },
   'takeover-of-each-other': {
-    what: '20 connections of one device, which drive each other out',
+    what: '20 connections of one device, which take over from each other',
     isPaced: false,
     run: (ground) => ground.keep(20, () => {
       const socket = ground.open(ground.settings.mqttPort, () => socket.write(login(ground)))

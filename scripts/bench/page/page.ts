@@ -122,7 +122,7 @@ async function measureFrames (clients: readonly MqttClient[], { http }: Ports): 
   const frames = await page.evaluate(FRAMES) as number[]
   const after = await toBusyS()
   const [task, script, layout] = after.map((value, index) => ((value - before[index]!) * 1e6 / MEASURE_MS).toFixed(0))
-  console.log(`main thread of the page, ms a second: ${task}, of which script ${script}, layout and style ${layout}`)
+  console.log(`main thread of the page, ms a second: ${task} (script ${script}, layout and style ${layout})`)
   tell(`frames of the fleet, ${DEVICES} devices, ${UPDATES_PER_S} updates/s, sorted by heart rate`, frames)
   await traffic
   await browser.close()
