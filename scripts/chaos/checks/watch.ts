@@ -67,7 +67,7 @@ export class Watch {
     if (gateway === null || gateway.isGone || gateway.isEnding) return
     gateway.sample()
     this.#note(gateway)
-    if (this.#ticks++ % SCRAPE_EVERY === 0) this.#scrape().catch(() => { /* It is about to end, or hangs; others look for that. */ })
+    if (this.#ticks++ % SCRAPE_EVERY === 0) this.#scrape().catch(() => { /* Other checks see a hang. */ })
   }
 
   async #scrape (): Promise<void> {

@@ -14,7 +14,7 @@ for (let index = 0; index < count; index++) {
   const scanner = new FrameScanner()
   const socket = connect({ host: '127.0.0.1', port, noDelay: true })
   socket.on('connect', () => socket.write(encodeConnect(`${name}-${index}`, 0)))
-  socket.on('error', () => { /* Dropped by the gateway, which may be what is wanted. */ })
+  socket.on('error', () => { /* The gateway may drop it on purpose. */ })
   socket.on('data', (chunk: Buffer) => scanner.scan(chunk, chunk.length, (type) => {
     if (type === CONNACK) socket.write(encodeSubscribe(1, ['vital/#']))
     else if (type === SUBACK && ++ready === count) process.send?.({ ready, delivered })

@@ -20,7 +20,7 @@ interface Stretch {
 
 export const bitFlips: Fault = {
   name: 'bit-flips',
-  summary: 'random bytes of the spool flipped while the gateway is down: starts, counts, and loses no more than those records held',
+  summary: 'random bits of the spool flipped while the gateway is down: starts, counts them, loses only those records',
   database: 'own',
   cycles: { alone: 3, inAll: 2 },
   async run (rig) {

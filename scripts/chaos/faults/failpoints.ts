@@ -53,7 +53,7 @@ export const killAtFailpoint: Fault = {
 
 export const powerLoss: Fault = {
   name: 'power-loss',
-  summary: 'SIGKILL while readings go to the spool, then cuts off of its files what no fdatasync had confirmed',
+  summary: 'SIGKILL while readings go to the spool, then its files lose all bytes that no fdatasync had confirmed',
   database: 'embedded',
   cycles: { alone: 10, inAll: 4 },
   async run (rig) {

@@ -12,7 +12,7 @@ const PUBREL = 0x62
 
 export const lostAcks: Fault = {
   name: 'lost-acks',
-  summary: 'a proxy drops what the broker answers, then cuts: resent with DUP, stored once',
+  summary: 'a proxy drops answers of the broker, then cuts: publishes are sent again with DUP, and stored once',
   database: 'own',
   seconds: { alone: 15, inAll: 8 },
   load: { httpDevices: 0 },

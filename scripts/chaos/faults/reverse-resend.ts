@@ -6,7 +6,7 @@ const READINGS = 1000
 /** The same readings in two requests at once, one reversed: without an order of keys each would wait for the other. */
 export const reverseResend: Fault = {
   name: 'reverse-resend',
-  summary: 'the same 1,000 readings beside each other, one time reversed: no deadlock, and each is stored once',
+  summary: 'the same 1,000 readings in two requests at once, one reversed: no deadlock, and each is stored once',
   database: 'own',
   cycles: { alone: 20, inAll: 5 },
   async run (rig) {

@@ -198,7 +198,7 @@ export const fsyncFails: Fault = {
 
 export const fsyncFailsStrace: Fault = {
   name: 'fsync-fails-strace',
-  summary: 'the same by strace, in the kernel\'s place',
+  summary: 'the same, with the faults injected by strace into the system call',
   database: 'own',
   obstacle () {
     return spawnSync('strace', ['-V']).status === 0 ? null : 'strace is missing: apt install strace'
