@@ -124,13 +124,13 @@ const CASES: Readonly<Record<string, Case>> = {
       {
         values: { 'vital_spool_bytes{}': '51x40', 'vital_spool_bytes_max{}': '100x40' },
         at: '5m',
-        description: 'The spool of ward is more than half full, or full within four hours. Full, the gateway stops reading from publishers.'
+        description: 'The spool of ward is more than half full, or full within four hours. When it is full, the gateway stops reading from publishers.'
       },
       {
         // A byte every 15 s makes 960 in four hours.
         values: { 'vital_spool_bytes{}': '0+1x80', 'vital_spool_bytes_max{}': '900x80' },
         at: '15m',
-        description: 'The spool of ward is more than half full, or full within four hours. Full, the gateway stops reading from publishers.'
+        description: 'The spool of ward is more than half full, or full within four hours. When it is full, the gateway stops reading from publishers.'
       }
     ],
     quiet: [
@@ -177,7 +177,7 @@ const CASES: Readonly<Record<string, Case>> = {
       values: { ...CAPS, ...values },
       at: '8m',
       description: 'ward has used more than nine tenths of the room for dead letters, or all of the room that one device has. ' +
-        'Beyond, what is refused is counted and not kept.'
+        'Beyond that, refused payloads are counted and not kept.'
     })),
     quiet: [{ values: CAPS, at: '8m' }]
   },
@@ -325,7 +325,7 @@ const CASES: Readonly<Record<string, Case>> = {
       // The first value of a series.
       values: { 'vital_export_ignored_total{reason="retention"}': '_x20 10x40' },
       at: '10m',
-      description: 'Within the last hour the database of ward has dropped 10 values that it had taken.'
+      description: 'Within the last hour the database of ward has dropped 10 values after it had taken them.'
     }],
     quiet: [{ values: { 'vital_export_ignored_total{reason="small_timestamp"}': '10x400' }, at: '90m' }]
   },
