@@ -9,7 +9,7 @@ const PASSWORD = 'counting'
 /** @param jars - a folder @returns what is missing, and how to get it; `null`: nothing */
 export function findFlinkObstacle (jars: string): string | null {
   if (!existsSync(jars) || !readdirSync(jars).some((name) => /^run-sql-/.test(name))) {
-    return `${jars} is no folder of Flink's jars (mvn -q -f scripts/compose/flink/pom.xml package -Djars=FOLDER)`
+    return `${jars} is not a folder of Flink's jars (mvn -q -f scripts/compose/flink/pom.xml package -Djars=FOLDER)`
   }
   return spawnSync('psql', ['--version']).status === 0 ? null : 'psql is not installed (apt-get install postgresql-client)'
 }

