@@ -83,7 +83,7 @@ async function findConnectionString ({ databaseUrl, dataDir }: Config): Promise<
   } catch (cause) {
     throw new OperatorError('OPERATOR_FAILED', (cause as NodeJS.ErrnoException).code === 'ENOENT'
       ? `cannot tell which PostgreSQL: DATABASE_URL is not set, and ${path} does not exist.\n` +
-        'Start the gateway there once (npm start), or set DATABASE_URL or VITAL_DATA_DIR to what the gateway has.'
+        'Start the gateway there once (npm start), or set DATABASE_URL or VITAL_DATA_DIR to that of the gateway.'
       : `${path} cannot be read (${(cause as NodeJS.ErrnoException).code}): run this as the user that runs the gateway, or set DATABASE_URL.`, { cause })
   }
 }

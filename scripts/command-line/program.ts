@@ -67,7 +67,7 @@ Examples:
   vital-gateway credentials add ward-3 --role device > ward-3.secret
   vital-gateway simulate --devices 1000 --rate 1
 
-Settings are environment variables, or stand in .env of the working directory; .env.example lists all.
+Settings are environment variables, or lines of .env in the working directory; .env.example lists all.
 Exit status: 0; 1 when it failed, or found something wrong; 2 for a wrong command line.`
 
 /**

@@ -34,8 +34,8 @@ interface Bom {
 export function createCommand ({ print }: CommandSurroundings): Command {
   return new Command('sbom')
     .description('Writes a software bill of materials: CycloneDX 1.5, JSON, each package with version, licence and SHA-512.')
-    .option('--out <file>', 'where to', 'sbom.cdx.json')
-    .option('--dev', 'with what only builds and tests need')
+    .option('--out <file>', 'the file to write', 'sbom.cdx.json')
+    .option('--dev', 'with packages that only builds and tests need')
     .addHelpText('after', NOTES)
     .action(({ out, dev = false }: { out: string, dev?: boolean }) => {
       const all = readBom()
@@ -59,7 +59,7 @@ function readBom (): Bom {
     const text = execFileSync('npm', args, { cwd, maxBuffer: OUTPUT_BYTES_MAX, stdio: ['ignore', 'pipe', 'pipe'] }).toString()
     return JSON.parse(text) as Bom
   } catch (cause) {
-    throw new OperatorError('OPERATOR_FAILED', `npm sbom failed, which npm 9.5 or newer knows: ${(cause as Error).message}`, { cause })
+    throw new OperatorError('OPERATOR_FAILED', `npm sbom failed, which needs npm 9.5 or newer: ${(cause as Error).message}`, { cause })
   }
 }
 

@@ -5,7 +5,7 @@ Examples:
   vital-gateway
   VITAL_DATA_DIR=/var/lib/vital-gateway VITAL_MQTT_PORT=1884 vital-gateway serve
 
-Settings are environment variables, or stand in .env of the working directory; .env.example lists all.
+Settings are environment variables, or lines of .env in the working directory; .env.example lists all.
 Signals: SIGTERM and SIGINT stop after draining, SIGHUP reads certificates again.
 Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 

@@ -13,7 +13,7 @@ Exit status: 0 after a stop; 1 after a fault; 2 for a wrong command line.`
 /** `vital-gateway sink`. Without options the program does not load this command. */
 export function createCommand (): Command {
   return new Command('sink')
-    .description('Stores what gateways wrote to Kafka (VITAL_JOURNAL=kafka) in the PostgreSQL of DATABASE_URL.')
+    .description('Stores records that gateways wrote to Kafka (VITAL_JOURNAL=kafka) in the PostgreSQL of DATABASE_URL.')
     .addHelpText('after', NOTES)
     .action(async () => { await import('../../src/sink-main.ts') })
 }

@@ -26,8 +26,8 @@ Examples:
   vital-gateway audit --url http://127.0.0.1:3000 --url http://127.0.0.1:3001     every gateway, and every sink
 
 Traffic may go on meanwhile. All of readings is read: on a large database this takes minutes and disk bandwidth.
-With Kafka name gateways and sinks. Readings and dead letters are counted together then, and it is told how far each
-consumer of the log has come, and whether Kafka still has what comes next. KAFKA_BROKERS is the gateway's.
+With Kafka name gateways and sinks. Readings and dead letters are then counted together, and the audit tells how far
+each consumer of the log has come, and whether Kafka still has its next record. KAFKA_BROKERS is the gateway's.
 PostgreSQL is the gateway's: DATABASE_URL, else VITAL_DATA_DIR/database-url; .env is read.
 Exit status: 0 when all is balanced or explained; 1 when a difference is not, or something could not be reached;
 2 for a wrong command line.`
@@ -44,7 +44,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .addOption(new RepeatableOption('--url <url>', 'the gateway; one --url for each that writes to the database ' +
       '(default: of VITAL_ADMIN_PORT, VITAL_HOST and VITAL_HTTP_PORT)'))
   return addAccessOptions(command)
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async (values: Values) => { surroundings.finish(await audit(values, surroundings)) })
 }

@@ -110,7 +110,7 @@ function checkSpool ({ url, spoolReadings, spoolBytes, spoolDamage, isDatabaseUp
     subject,
     status: 'explained',
     text: `${spoolReadings} acknowledged readings (${spoolBytes} bytes) wait in it and are in no table yet; ` +
-      (isDatabaseUp ? 'they are being brought in.' : 'PostgreSQL does not take them now.')
+      (isDatabaseUp ? 'they are being stored.' : 'PostgreSQL does not take them now.')
   }
 }
 

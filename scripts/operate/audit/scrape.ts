@@ -59,7 +59,7 @@ export function toScrape (url: string, text: string): Scrape {
   const ownOf = (reason: string) => (labels: string) => isOwn(labels) && labels.includes(`reason="${reason}"`)
   const startedAt = sum('vital_start_time_seconds')
   if (startedAt === 0) {
-    throw new OperatorError('OPERATOR_FAILED', `what answers at ${url} is not this gateway: its metrics lack vital_start_time_seconds.`)
+    throw new OperatorError('OPERATOR_FAILED', `the server at ${url} is not this gateway: its metrics lack vital_start_time_seconds.`)
   }
   return {
     url,

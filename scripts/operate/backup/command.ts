@@ -14,9 +14,9 @@ Examples:
 
 Every reading that was acknowledged before "holds all before" is in it, and some later ones. It holds health data, the
 password of the database and hashes of credentials: its files are for their owner only, and not encrypted. .env and the
-files of TLS are not in it. Keep a copy of VITAL_DATA_DIR/erasures.jsonl apart: a restore needs the one of today.
-The directory is DIR.partial until it is whole and durable. It is for VITAL_DATA_DIR; with DATABASE_URL use the tools of
-your server (scripts/operate/README.md).
+files of TLS are not in it. Keep a copy of VITAL_DATA_DIR/erasures.jsonl apart: a restore needs the current one.
+The directory is DIR.partial until it is whole and durable. This command is for VITAL_DATA_DIR; with DATABASE_URL use
+the tools of your server (scripts/operate/README.md).
 Exit status: 0; 1 when it failed (nothing of it is left then) or is damaged; 2 for a wrong command line.`
 
 /** `vital-gateway backup`. */
@@ -25,7 +25,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
   return new Command('backup')
     .description('Copies the embedded PostgreSQL and the spool of a gateway, consistently, while traffic flows or while it is stopped.')
     .option('--to <dir>', 'a new directory, on another disk')
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async ({ to, json = false }: { to?: string, json?: boolean }) => {
       if (to === undefined) throw usageError('say where to: --to DIR')
@@ -40,8 +40,8 @@ function createVerify ({ print, progress, finish }: CommandSurroundings): Comman
   return new Command('verify')
     .description('Reads a backup and compares every file with the manifest.')
     .argument('<dir>', 'the backup')
-    .option('--restore-check', 'restore it into a directory beside it, which is removed again, and count')
-    .option('--json', 'for a program')
+    .option('--restore-check', 'restore it into a temporary directory beside it, and count the rows')
+    .option('--json', 'print JSON')
     .action(async (directory: string, { restoreCheck = false, json = false }: { restoreCheck?: boolean, json?: boolean }) => {
       const manifest = await verifyFiles(directory, progress)
       const recovered = restoreCheck ? await untilSignal((signal) => checkRestore({ directory, manifest, progress, signal })) : null

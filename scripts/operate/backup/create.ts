@@ -74,8 +74,8 @@ export async function createBackup (options: BackupOptions): Promise<Omit<Manife
   const to = resolve(options.to)
   if (config.databaseUrl !== null) {
     throw new OperatorError('OPERATOR_FAILED',
-      'DATABASE_URL is set, and this backs up the embedded PostgreSQL. scripts/operate/README.md tells which tool to ' +
-      'use for your own.')
+      'DATABASE_URL is set, and this command backs up only the embedded PostgreSQL. scripts/operate/README.md tells ' +
+      'which tool to use for your own.')
   }
   if (!relative(config.dataDir, to).startsWith('..')) {
     throw usageError(`${to} is in the data directory, and would be lost with it: name another place`)

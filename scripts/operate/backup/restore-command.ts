@@ -11,7 +11,7 @@ Examples:
   vital-gateway restore --from /mnt/backup/2026-11-29 --to data --erasures data.old/erasures.jsonl
   vital-gateway restore --from /mnt/backup/2026-11-29 --to data --no-erasures
 
-What was acknowledged after the backup is not in it, and devices have it no more.
+Readings that were acknowledged after the backup are not in it, and devices no longer have them.
 Exit status: 0; 1 when it failed, or rows are missing; 2 for a wrong command line.`
 
 interface Values {
@@ -25,20 +25,20 @@ interface Values {
 /** `vital-gateway restore`. */
 export function createCommand (surroundings: CommandSurroundings): Command {
   return new Command('restore')
-    .description('Makes a data directory of a backup, recovers its database, counts, and erases again what was erased since.')
+    .description('Makes a data directory from a backup, recovers its database, counts the rows, and repeats erasures since then.')
     .requiredOption('--from <dir>', 'the backup')
     .requiredOption('--to <dir>', 'the data directory to make (VITAL_DATA_DIR): absent, or empty but for erasures.jsonl')
     .addOption(new RepeatableOption('--erasures <file>',
       'the erasures.jsonl of the old data directory, or your copy of it; one --erasures for each'))
     .addOption(createWithoutErasures())
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async (values: Values) => { surroundings.finish(await restore(values, surroundings)) })
 }
 
 /** Commander would take it for the negation of --erasures, and let the last of both win. */
 function createWithoutErasures (): Option {
-  const option = new Option('--no-erasures', 'there is none: what was erased since the backup comes back')
+  const option = new Option('--no-erasures', 'there is none: devices that were erased since the backup come back')
   option.negate = false
   option.attributeName = () => 'withoutErasures'
   return option.conflicts('erasures')

@@ -63,7 +63,7 @@ export async function restoreBackup (options: RestoreOptions): Promise<Restored>
     await layOut({ from, manifest, dataDir: partial, progress, signal })
     await rm(join(partial, ERASURES_FILE), { force: true })
     await writePrivateFile(join(partial, ERASURES_FILE), journal.map((line) => `${line}\n`).join(''))
-    tell('PostgreSQL recovers from the log in the backup, and counts')
+    tell('PostgreSQL recovers from the log in the backup, and counts the rows')
     const recovered = await recover(partial, manifest)
     const erased = await eraseAgain({ ...config, databaseUrl: null, dataDir: partial }, devices, tell, progress)
     await move(partial, to)
@@ -105,7 +105,7 @@ async function readJournals ({ erasures, tell }: RestoreOptions, from: string, t
     })
     const since = toErasuresSince(before, lines)
     if (!since.isSameJournal) {
-      tell(`${path} does not go on from the record in the backup: every erasure in it is done again`)
+      tell(`${path} does not continue the record in the backup: every erasure in it is done again`)
     }
     for (const device of since.devices) devices.add(device)
     for (const line of lines) {

@@ -53,7 +53,7 @@ async function assertDataDir (dataDir: string): Promise<void> {
     await access(path).catch((cause: NodeJS.ErrnoException) => {
       throw new OperatorError('OPERATOR_FAILED', cause.code === 'ENOENT'
         ? `there is no ${path}, so ${dataDir} is not the data directory of a gateway with an embedded PostgreSQL. ` +
-          'Set VITAL_DATA_DIR to what the gateway has.'
+          'Set VITAL_DATA_DIR to that of the gateway.'
         : `${path} cannot be read (${cause.code}): run this as the user that runs the gateway.`, { cause })
     })
   }

@@ -76,7 +76,7 @@ export async function importPrincipals (options: ImportOptions): Promise<{ added
   } catch (error) {
     // Without an answer to COMMIT they may be stored after all, and the file is the only place that has their secrets.
     if (isServerError(error) || error instanceof OperatorError) await remove()
-    else if (secrets.size > 0) tell(`${out} was kept: PostgreSQL may have stored what it holds. See list.`)
+    else if (secrets.size > 0) tell(`${out} was kept: PostgreSQL may have stored its principals; list shows them.`)
     throw error
   }
   tell(secrets.size === 0

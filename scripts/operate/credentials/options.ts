@@ -38,7 +38,7 @@ Examples:
   vital-gateway credentials import devices.csv --out devices.secrets.csv
 
 Roles:
-  device       publishes on vital/{its id}, hears its rejections; nothing else
+  device       publishes on vital/{its id}, receives its rejections; nothing else
   operator     sees everything, publishes nothing
   application  reads over HTTP
   admin        everything
@@ -54,7 +54,7 @@ const OVERLAP = { maxS: 366 * 86_400, maxName: 'a year' }
 /** `vital-gateway credentials`, with a function for each subcommand. */
 export function createCredentialsCommand (verbs: CredentialVerbs): Command {
   return new Command('credentials')
-    .description('Decides which clients may use a gateway: devices, operators, applications and administrators, each with a secret.')
+    .description('Manages the clients that may use a gateway: devices, operators, applications and administrators, each with a secret.')
     .addHelpText('after', NOTES)
     .addCommand(new Command('add').description('Adds a principal and prints its secret, once. The id of a device is its device id.')
       .addArgument(new Argument('<id>').argParser(parseId))
@@ -83,7 +83,7 @@ export function createCredentialsCommand (verbs: CredentialVerbs): Command {
 function createList (name: string, description: string, run: (options: ListOptions) => Promise<void>): Command {
   return new Command(name).description(description)
     .addOption(new Option('--role <role>', 'only of this role').choices(ROLES))
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .action(async (values: { role?: Role, json?: boolean }) => { await run({ role: values.role, asJson: values.json === true }) })
 }
 
@@ -104,7 +104,7 @@ function createLog (run: CredentialVerbs['log']): Command {
     .option('--target <id>', 'only to this principal or device')
     .addOption(instantOption('--since <time>', 'only since: ISO 8601, or how long ago (2h, 7d)'))
     .addOption(numberOption('--limit <n>', 'at most this many', LIST_LIMIT).default(50))
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .action(async (values: { target?: string, since?: number, limit: number, json?: boolean }) => {
       await run({ target: values.target, since: values.since, limit: values.limit, asJson: values.json === true })
     })

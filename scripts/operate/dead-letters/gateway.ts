@@ -44,7 +44,7 @@ export function createResendTarget ({ url, request }: GatewayClient) {
     if (answer.status === 200) return
     throw new OperatorError('OPERATOR_FAILED', toErrorAnswer(answer).code === 'VITAL_DEAD_LETTER_NOT_FOUND'
       ? `the gateway at ${url} has another database: it does not know dead letter ${id}. Name the right one with --url.`
-      : `what answers at ${url} is not this gateway: ${answer.status} to GET /dead-letters/${id}.`)
+      : `the server at ${url} is not this gateway: ${answer.status} to GET /dead-letters/${id}.`)
   }
 
   /** @throws `OPERATOR_FAILED` when the outcome is unknown; then the body may be sent again */

@@ -54,7 +54,7 @@ const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 /** `vital-gateway dead-letters`, with a function for each subcommand. */
 export function createDeadLettersCommand (verbs: DeadLetterVerbs): Command {
   return new Command('dead-letters')
-    .description('Shows, resends and discards what a gateway refused: payloads that were no valid readings.')
+    .description('Shows, resends and discards payloads that a gateway refused because they were not valid readings.')
     .addHelpText('after', NOTES)
     .addCommand(createList(verbs.list))
     .addCommand(createShow(verbs.show))
@@ -65,7 +65,7 @@ export function createDeadLettersCommand (verbs: DeadLetterVerbs): Command {
 function createList (run: DeadLetterVerbs['list']): Command {
   return addFilters(new Command('list').description('Lists them, the newest first.'))
     .addOption(numberOption('--limit <n>', 'at most this many', LIST_LIMIT).default(50))
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .action(async (values: FilterValues & { limit: number, json?: boolean }) => {
       await run({ filter: toFilter(values), limit: values.limit, asJson: values.json === true })
     })
@@ -74,7 +74,7 @@ function createList (run: DeadLetterVerbs['list']): Command {
 function createShow (run: DeadLetterVerbs['show']): Command {
   return new Command('show').description('Shows one with its payload: text where it is UTF-8, else hex.')
     .addArgument(new Argument('<id>', 'as list shows it').argParser(parseId))
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .action(async (id: string, { json = false }: { json?: boolean }) => { await run({ id, asJson: json }) })
 }
 

@@ -23,7 +23,7 @@ export async function checkAccess (config: Config, hasPrincipals: boolean | null
   }
   if (isClosed === null) {
     return warn(check, `other machines reach ${host}, and it is unknown whether credentials exist`,
-      'look again when PostgreSQL answers')
+      'run this again when PostgreSQL answers')
   }
   return config.isAnonymousAllowed
     ? warn(check, `every client that reaches ${host} may publish and read`, 'add credentials, and unset VITAL_ALLOW_ANONYMOUS')

@@ -21,6 +21,6 @@ export async function checkBridge ({ bridge }: Pick<Config, 'bridge'>): Promise<
     ]
   } catch (error) {
     if (!(error instanceof UpstreamError)) throw error
-    return [fail(check, error.message, error.isPermanent ? null : 'start it, or set VITAL_BRIDGE_URL to what is there')]
+    return [fail(check, error.message, error.isPermanent ? null : 'start it, or correct VITAL_BRIDGE_URL')]
   }
 }

@@ -20,7 +20,7 @@ export async function checkCertificates ({ transport: { tls: files } }: Config, 
     const warnings = tls.warnings().map((text) => text.includes(' expired ') ? fail(check, text) : warn(check, text))
     if (warnings.some(({ status }) => status === 'FAIL')) return warnings
     const daysLeft = Math.floor((tls.expiresAtMs() - nowMs) / DAY_MS)
-    const text = `${files.certFile} is good for ${daysLeft} more days, and its key fits`
+    const text = `${files.certFile} is good for ${daysLeft} more days, and its key matches`
     return [daysLeft < DAYS_LEFT_MIN ? warn(check, text, 'renew it and send SIGHUP') : ok(check, text), ...warnings]
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error

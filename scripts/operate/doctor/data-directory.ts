@@ -50,7 +50,7 @@ async function checkOwner (dataDir: string): Promise<Finding> {
   const check = 'data directory'
   const found = await stat(dataDir).catch((error: NodeJS.ErrnoException) => error)
   if (found instanceof Error) {
-    return fail(check, `${dataDir} cannot be looked at (${found.code})`,
+    return fail(check, `${dataDir} cannot be inspected (${found.code})`,
       'run this as the user that runs the gateway')
   }
   if (!found.isDirectory()) return fail(check, `VITAL_DATA_DIR=${dataDir} is not a directory`, 'set VITAL_DATA_DIR to another place')
@@ -114,7 +114,7 @@ async function checkSync (directory: string): Promise<Finding> {
       await file.close()
     }
   } catch (error) {
-    return fail(check, `${directory} cannot be written: ${toMessage(error)}`, 'put the disk right, or set VITAL_DATA_DIR to another')
+    return fail(check, `${directory} cannot be written: ${toMessage(error)}`, 'repair the disk, or set VITAL_DATA_DIR to another')
   }
 }
 
@@ -131,8 +131,8 @@ async function checkSpool (directory: string): Promise<Finding[]> {
       'look at the disk; acknowledged readings may be lost')]
   }
   if (aside > 0) {
-    return [warn('spool', `${aside} readings that PostgreSQL did not take lie in ${directory} (aside-*.json)`,
-      'look at them, send them again, delete them')]
+    return [warn('spool', `${aside} readings that PostgreSQL did not take are in ${directory} (aside-*.json)`,
+      'look at them, send them again, and delete them')]
   }
   const bytes = await measure(directory)
   return [ok('spool', `${bytes === 0 ? 'empty' : `${bytes} bytes`} in ${directory}`)]

@@ -76,7 +76,7 @@ async function examine (connectionString: string, source: string): Promise<Datab
     if (error instanceof StorageError) return { findings: [fail('database', error.message)], hasPrincipals: null }
     return {
       findings: [fail('database', `PostgreSQL of ${source} does not answer: ${toMessage(error)}`,
-        'start it, or set DATABASE_URL to what is there')],
+        'start it, or correct DATABASE_URL')],
       hasPrincipals: null
     }
   } finally {

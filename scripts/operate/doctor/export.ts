@@ -30,7 +30,7 @@ export async function checkExport ({ timeSeries }: Pick<Config, 'timeSeries'>): 
   } catch (error) {
     if (error instanceof ConfigError) return [fail(check, error.message)]
     if (!(error instanceof ExportError)) throw error
-    return [fail(check, `the ${timeSeries.kind} of VITAL_EXPORT_URL: ${error.message}`, 'start it, or set VITAL_EXPORT_… to what is there')]
+    return [fail(check, `the ${timeSeries.kind} of VITAL_EXPORT_URL: ${error.message}`, 'start it, or correct VITAL_EXPORT_…')]
   } finally {
     target?.close()
   }

@@ -33,7 +33,7 @@ export async function checkKafka (config: Pick<Config, 'kafka' | 'journal' | 'pa
   } catch (error) {
     if (error instanceof ConfigError) return [fail(check, error.message)]
     if (!(error instanceof KafkaError)) throw error
-    const advice = 'start it, or set KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_… to what is there'
+    const advice = 'start it, or correct KAFKA_BROKERS, KAFKA_TLS and KAFKA_SASL_…'
     return [fail(check, `Kafka of KAFKA_BROKERS: ${error.message}`, advice)]
   } finally {
     await log?.close()

@@ -19,13 +19,13 @@ export async function checkLake ({ lake: { location }, kafka }: Pick<Config, 'la
     const answeredMs = performance.now() - startedAtMs
     const place = `s3://${location.bucket}/${location.prefix}`
     return [
-      ok(check, `the store of VITAL_LAKE_URL takes what is put to ${place}, and keeps conditions; asked in ${answeredMs.toFixed(0)} ms`),
+      ok(check, `the store of VITAL_LAKE_URL takes objects at ${place}, and keeps conditions; checked in ${answeredMs.toFixed(0)} ms`),
       ...kafka === null ? [warn(check, 'vital-gateway lake reads Kafka, and KAFKA_BROKERS is not set', 'set KAFKA_BROKERS')] : []
     ]
   } catch (error) {
     if (error instanceof ConfigError) return [fail(check, error.message)]
     if (!isStoreError(error)) throw error
-    const advice = 'start it, or set VITAL_LAKE_URL, AWS_ENDPOINT_URL_S3 and the credentials of AWS to what is there'
+    const advice = 'start it, or correct VITAL_LAKE_URL, AWS_ENDPOINT_URL_S3 and the credentials of AWS'
     return [fail(check, `the store of VITAL_LAKE_URL: ${toStoreMessage(error)}`, advice)]
   } finally {
     stopping.abort()

@@ -57,7 +57,7 @@ async function judgeHeld (check: string, where: string, port: number, { pid }: H
       'run this as the user that runs the gateway')
   }
   return fail(check, `${where} is in use, and not by the gateway of this data directory (process ${pid})`,
-    'stop what listens there, or set the variable to another port')
+    'stop the program that listens there, or set the variable to another port')
 }
 
 /** Listening sockets with their processes, on Linux. @returns `null` elsewhere */

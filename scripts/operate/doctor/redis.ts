@@ -33,7 +33,7 @@ export async function checkRedis ({ redisUrl, latestCacheUrl }: Pick<Config, 're
       await checkRights(redis, latestCacheUrl === null ? COMMANDS : [...new Set([...COMMANDS, ...COPY_COMMANDS])])
     ]
   } catch (error) {
-    return [fail('redis', `Redis of REDIS_URL does not answer: ${toMessage(error)}`, 'start it, or set REDIS_URL to what is there')]
+    return [fail('redis', `Redis of REDIS_URL does not answer: ${toMessage(error)}`, 'start it, or correct REDIS_URL')]
   } finally {
     redis.disconnect()
   }
@@ -80,7 +80,7 @@ function toConnectFinding (error: Error & { readonly code?: string }): Finding {
       'use the name in the certificate, and name its authority in NODE_EXTRA_CA_CERTS=FILE, which Node.js reads')
   }
   return fail(check, `Redis of REDIS_URL does not answer: ${message === '' ? code : message}`,
-    'start it, or set REDIS_URL to what is there (rediss:// where it wants TLS)')
+    'start it, or correct REDIS_URL (rediss:// where it wants TLS)')
 }
 
 function checkServer (facts: Facts, answeredMs: number): Finding[] {
@@ -88,7 +88,7 @@ function checkServer (facts: Facts, answeredMs: number): Finding[] {
   const version = facts.get('redis_version') ?? '0'
   if (isTooOld(version)) return [fail(check, `Redis is ${version}`, 'install 6.2 or later')]
   if (facts.get('redis_mode') === 'cluster') {
-    return [fail(check, 'Redis of REDIS_URL is a Redis Cluster, which does not serve', 'name one Redis, with replicas if wanted')]
+    return [fail(check, 'Redis of REDIS_URL is a Redis Cluster, which is not supported', 'name one Redis, with replicas if wanted')]
   }
   if (facts.get('role') === 'slave') return [fail(check, 'Redis of REDIS_URL is a replica, and takes no writes', 'name its primary')]
   return [ok(check, `Redis ${version} of REDIS_URL answers in ${answeredMs.toFixed(1)} ms`)]
@@ -110,7 +110,7 @@ function checkMemory (facts: Facts): Finding[] {
   const bound = Number(facts.get('maxmemory') ?? 0)
   const used = `${toSize(Number(facts.get('used_memory') ?? 0))} used of ${bound === 0 ? 'all that the machine has' : toSize(bound)}`
   if (policy === 'noeviction') return [ok(check, `maxmemory-policy noeviction; ${used}`)]
-  return [warn(check, `maxmemory-policy ${policy}: full, Redis drops sessions without a word; ${used}`,
+  return [warn(check, `maxmemory-policy ${policy}: when it is full, Redis drops sessions silently; ${used}`,
     'CONFIG SET maxmemory-policy noeviction, and the same in redis.conf')]
 }
 
@@ -142,7 +142,7 @@ async function checkRights (redis: Redis, commands: readonly string[]): Promise<
     return refused`
   const refused = await redis.eval(script, 0, ...commands).catch((error: unknown) => error as Error)
   if (refused instanceof Error) return fail(check, `Redis refuses EVAL: ${refused.message}`, RIGHTS_ADVICE)
-  if (refused === null) return ok(check, 'EVAL is allowed; Redis before 7.0 cannot tell of the other commands')
+  if (refused === null) return ok(check, 'EVAL is allowed; Redis before 7.0 cannot check the other commands')
   const names = refused as string[]
   if (names.length > 0) return fail(check, `the user of REDIS_URL may not call ${names.join(', ')} on vital:*`, RIGHTS_ADVICE)
   return ok(check, 'its user may call what gateways call')

@@ -18,13 +18,13 @@ const STATEMENT_TIMEOUT_MS = 300_000
 
 const NOTES = `
 Examples:
-  vital-gateway erase --device ward-3            what there is; nothing is erased
+  vital-gateway erase --device ward-3            counts what there is; erases nothing
   vital-gateway erase --device ward-3 --yes
 
-It removes readings, latest state, dead letters, readings in the spool, retained and queued messages. Revoke the device,
-or switch it off, before: what it sends meanwhile is new. Without --url it is the gateway of VITAL_DATA_DIR: over HTTP
-while it runs (VITAL_HOST, VITAL_HTTP_PORT), else in its place. Every other gateway on the database does the same. One
-that is not connected, or does not answer within 15 s, is named, and does it before it writes again.
+It removes readings, latest state, dead letters, readings in the spool, retained and queued messages. Before, revoke the
+device or switch it off: readings that it sends meanwhile are new. Without --url it asks the gateway of VITAL_DATA_DIR
+over HTTP (VITAL_HOST, VITAL_HTTP_PORT), or erases in its place where it is stopped. Every other gateway on the database
+does the same. One that is not connected, or does not answer within 15 s, is named, and erases before it writes again.
 
 It prints what remains where, and until when. It does not reach backups (vital-gateway restore erases again), archived
 write-ahead log, the free space of the disk, what subscribers have received, log files, or files of the spool that the
@@ -49,7 +49,7 @@ export function createCommand (surroundings: CommandSurroundings): Command {
     .option('--yes', 'erase it')
     .addOption(new RepeatableOption('--url <url>', 'the running gateway'))
   return addAccessOptions(command)
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async (values: Values) => { surroundings.finish(await erase(values, surroundings)) })
 }
@@ -92,7 +92,7 @@ async function describe (config: Config, device: string, print: Print): Promise<
   const { readings, firstAt, lastAt, deadLetters } = await withDatabase({ config, name: 'erase', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
     ({ kysely }) => describeDevice(kysely, device))
   const span = firstAt === null || lastAt === null ? '' : ` from ${toInstant(firstAt)} to ${toInstant(lastAt)}`
-  print(`${toPrintable(device)}: ${readings} readings${span}, ${deadLetters} dead letters in PostgreSQL. Nothing was erased: add --yes to erase them, and what waits in the spool.`)
+  print(`${toPrintable(device)}: ${readings} readings${span}, ${deadLetters} dead letters in PostgreSQL. Nothing was erased: add --yes to erase them, and the readings in the spool.`)
 }
 
 interface Request {
@@ -134,7 +134,7 @@ async function eraseRunning (url: string, device: string, access: Access): Promi
   const { code, message, details = [] } = toErrorAnswer(answer)
   throw new OperatorError('OPERATOR_FAILED', code.startsWith('VITAL_')
     ? `the gateway at ${url} did not erase ${toPrintable(device)}: ${[message, ...details.map((detail) => detail.message)].join(': ')}.\nIt is safe to run this again.`
-    : `what answers at ${url} is not this gateway: ${answer.status} to DELETE /vital-data/…`)
+    : `the server at ${url} is not this gateway: ${answer.status} to DELETE /vital-data/…`)
 }
 
 function add (one: Erased, other: Erased): Erased {

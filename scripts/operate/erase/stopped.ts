@@ -117,10 +117,10 @@ async function assertOwnSpool (directory: string): Promise<void> {
   const found = await stat(directory).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') {
       throw new OperatorError('OPERATOR_FAILED', `there is no spool at ${directory}, so the readings that wait there are unknown.\n` +
-        'Set VITAL_DATA_DIR to what the gateway has, or name a running gateway with --url.', { cause })
+        'Set VITAL_DATA_DIR to that of the gateway, or name a running gateway with --url.', { cause })
     }
     throw new OperatorError('OPERATOR_FAILED',
-      `${directory} cannot be looked at (${cause.code}): run this as the user that runs the gateway.`, { cause })
+      `${directory} cannot be inspected (${cause.code}): run this as the user that runs the gateway.`, { cause })
   })
   const uid = process.getuid?.()
   if (uid !== undefined && found.uid !== uid) {

@@ -43,7 +43,7 @@ export function createCompactCommand ({ readConfig, print, tell, finish }: Comma
       maxS: 24 * HOUR_S, maxName: 'a day'
     }).default(300, '5m'))
     .option('--dry-run', 'tell what would be joined, and change nothing')
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async ({ day, before, longestQuery, dryRun: isDryRun = false, json = false }: CompactValues) => {
       if (day !== undefined && before !== undefined) throw usageError('--day and --before exclude each other')
@@ -55,7 +55,7 @@ export function createCompactCommand ({ readConfig, print, tell, finish }: Comma
         isDryRun,
         signal,
         onJoined: (joined) => { if (!json) print(toLine(joined, isDryRun)) },
-        onWait: () => { tell(`waiting at most ${longestQuery} s before what was moved is removed: queries may read it`) }
+        onWait: () => { tell(`waiting at most ${longestQuery} s before files are emptied: queries may read them`) }
       })))
       if (json) print(toPrintableJson({ isDryRun, ...compacted }))
       else print(toSummary(compacted, isDryRun))
@@ -75,7 +75,7 @@ async function toFailure<Result> (signal: AbortSignal, work: Promise<Result>): P
   try {
     return await work
   } catch (cause) {
-    if (signal.aborted) throw new OperatorError('OPERATOR_FAILED', 'ended before its end; nothing is lost: run it again', { cause })
+    if (signal.aborted) throw new OperatorError('OPERATOR_FAILED', 'interrupted; nothing is lost: run it again', { cause })
     if (cause instanceof ConfigError) throw new OperatorError('OPERATOR_FAILED', cause.message, { cause })
     if (!isStoreError(cause)) throw cause
     throw new OperatorError('OPERATOR_FAILED', `the store of VITAL_LAKE_URL: ${toStoreMessage(cause)}; run it again`, { cause })

@@ -35,18 +35,18 @@ interface RebuildValues {
 /** `vital-gateway rollups`. */
 export function createCommand (surroundings: CommandSurroundings): Command {
   const command = new Command('rollups')
-    .description('Averages of five minutes and one hour: what is still to be computed, and computing them again.')
+    .description('Shows how far averages of five minutes and one hour are computed, and computes them again.')
     .addHelpText('after', NOTES)
   command.command('status')
-    .description('tell how far the averages are')
-    .option('--json', 'for a program')
+    .description('show how far the averages are computed')
+    .option('--json', 'print JSON')
     .action(async (values: { readonly json?: boolean }) => { await tellStatus(values.json === true, surroundings) })
   command.command('rebuild')
     .description('compute averages again from the readings')
     .addOption(instantOption('--from <time>', 'from here on (default: the first reading)'))
     .addOption(instantOption('--to <time>', 'before this time (default: now)'))
     .option('--device <id>', 'of this device alone')
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .action(async (values: RebuildValues) => { await rebuildRollups(values, surroundings) })
   return command
 }
@@ -65,7 +65,7 @@ async function tellStatus (isJson: boolean, { readConfig, print }: CommandSurrou
   }
   print(toTable([
     ['computed before', toIso(closedBefore), `${Math.round(backlog.lagS)} s ago`],
-    ['computed from', toIso(builtFrom), backlog.isUnbuilt ? 'earlier readings are still to be rolled up' : 'all that is stored'],
+    ['computed from', toIso(builtFrom), backlog.isUnbuilt ? 'earlier readings are still to be rolled up' : 'all stored readings'],
     ['final before', toIso(sealedBefore), 'their readings were removed by retention'],
     ['late buckets', String(backlog.marks), 'marks that wait']
   ]).join('\n'))

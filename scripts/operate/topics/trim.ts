@@ -31,7 +31,7 @@ export function createTrimCommand (surroundings: CommandSurroundings): Command {
     // An older backup cannot be brought up to date from the log.
     .addOption(numberOption('--keep-hours <n>', 'records that are younger stay', { min: 0, max: 87_600 }).default(24))
     .option('--dry-run', 'tell what would be deleted, and delete nothing')
-    .option('--json', 'for a program')
+    .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async ({ keepHours, dryRun: isDryRun = false, json }: TrimValues) => {
       const offsets = await withDatabase({ config: readConfig(), name: 'topics', statementTimeoutMs: STATEMENT_TIMEOUT_MS },

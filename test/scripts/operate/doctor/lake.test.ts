@@ -16,7 +16,7 @@ t.test('a correct store passes, and one that refuses the credentials fails', { s
   t.match(await check(url), [{
     check: 'lake',
     status: 'ok',
-    text: /^the store of VITAL_LAKE_URL takes what is put to s3:\/\/vital-lake\/readings\/, and keeps conditions; asked in \d+ ms$/
+    text: /^the store of VITAL_LAKE_URL takes objects at s3:\/\/vital-lake\/readings\/, and keeps conditions; checked in \d+ ms$/
   }])
   t.match(await check(url, {}), [{ status: 'ok' }, { status: 'warn', advice: 'set KAFKA_BROKERS' }])
   process.env['AWS_SECRET_ACCESS_KEY'] = 'another'
