@@ -15,6 +15,7 @@ import { findObstacle } from './cluster/engine.ts'
 import { runCluster } from './cluster/run-cluster.ts'
 import type { Strike } from './cluster/strike.ts'
 import { KAFKA_STRIKES } from './cluster/kafka-strikes.ts'
+import { REPLICA_STRIKES } from './cluster/replica-strikes.ts'
 import { STRIKES } from './cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../harness/devices/messages.ts'
 import { type Fault, READERS } from './fault.ts'
@@ -263,8 +264,8 @@ export function createCommand ({ print }: CommandSurroundings): Command {
     if (options === 'list') {
       print(FAULTS.map(({ name, summary }) => `${name.padEnd(24)}${summary}`).join('\n'))
       const toNames = (strikes: typeof STRIKES) => strikes.map(({ name }) => name).join(', ')
-      print(`\n--cluster strikes: ${toNames(STRIKES)}; with --kafka: ${toNames(KAFKA_STRIKES)}; ` +
-        `with --streams: ${toNames(STREAM_STRIKES)}`)
+      print(`\n--cluster strikes: ${toNames(STRIKES)}; without --kafka: ${toNames(REPLICA_STRIKES)}; ` +
+        `with --kafka: ${toNames(KAFKA_STRIKES)}; with --streams: ${toNames(STREAM_STRIKES)}`)
       return
     }
     const status = await run(options).catch((error: unknown) => {

@@ -5,6 +5,7 @@ import { numberOption, parseList } from '../command-line/values.ts'
 import { root } from '../harness/compile.ts'
 import { FAULTS } from './catalogue.ts'
 import { KAFKA_STRIKES } from './cluster/kafka-strikes.ts'
+import { REPLICA_STRIKES } from './cluster/replica-strikes.ts'
 import type { KafkaOptions } from './cluster/stage.ts'
 import type { Strike } from './cluster/strike.ts'
 import { STRIKES } from './cluster/strikes.ts'
@@ -16,7 +17,7 @@ import { STREAM_STRIKES } from './streams/stream-strikes.ts'
 export interface ChaosOptions {
   readonly faults: readonly Fault[]
   readonly isAll: boolean
-  /** Several gateways, HAProxy, Redis and PostgreSQL instead of faults. */
+  /** Several gateways, HAProxy, Redis, PostgreSQL and a replica instead of faults. */
   readonly isCluster: boolean
   /** Of a cluster. */
   readonly strikes: readonly Strike[]
@@ -87,9 +88,9 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .description('Hurts a gateway of its own under load, and checks that everything acknowledged is stored.')
     .option('--fault <names>', 'faults to run, in that order; all: every one, with few cycles each')
     .option('--list', 'name and describe every fault')
-    .option('--cluster', 'instead of a fault: two gateways, HAProxy, Redis and PostgreSQL, one of them struck in each cycle')
+    .option('--cluster', 'instead of a fault: two gateways, HAProxy, Redis, PostgreSQL and a replica, one of them struck in each cycle')
     .option('--strike <names>', 'with --cluster: these alone (default: all, at random)')
-    .option('--kafka <jars>', 'with --cluster: Kafka and two sinks between gateways and PostgreSQL; the folder of Kafka\'s jars')
+    .option('--kafka <jars>', 'with --cluster: Kafka and two sinks between gateways and PostgreSQL, without a replica; the folder of Kafka\'s jars')
     .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
     .addOption(numberOption('--brokers <n>', 'with --kafka', { min: 1, max: 5, isWhole: true }).default(3))
     .addOption(new Option('--ack-after <what>', 'with --kafka: VITAL_ACK_AFTER; both: a gateway of each')
@@ -129,7 +130,7 @@ function toOptions (values: Values): ChaosOptions {
   if (streams && kafka === undefined) throw usageError('--streams wants --kafka')
   if ((weed !== undefined || flink !== undefined) && !streams) throw usageError('--weed and --flink want --streams')
   if (readings !== undefined && !cluster) throw usageError('--readings wants --cluster')
-  const strikes = [...STRIKES, ...kafka === undefined ? [] : KAFKA_STRIKES, ...streams ? STREAM_STRIKES : []]
+  const strikes = [...STRIKES, ...kafka === undefined ? REPLICA_STRIKES : KAFKA_STRIKES, ...streams ? STREAM_STRIKES : []]
   const isAll = fault === 'all'
   return {
     faults: fault === undefined ? [] : isAll ? FAULTS : pick('fault', fault, FAULTS),

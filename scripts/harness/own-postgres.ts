@@ -1,11 +1,11 @@
-import { mkdir } from 'node:fs/promises'
+import { appendFile, cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
-import { chooseAccount } from '../../db/embedded/account.ts'
+import { chooseAccount, giveTo } from '../../db/embedded/account.ts'
 import { resolveBinaries } from '../../db/embedded/binaries.ts'
-import { type Cluster, clusterDirOf, openCluster } from '../../db/embedded/cluster.ts'
+import { type Cluster, clusterDirOf, findFreePort, openCluster, savePort, USER } from '../../db/embedded/cluster.ts'
 import { type RunningServer, type ServerOptions, startServer, toConnectionString } from '../../db/embedded/postmaster.ts'
 import { findPostgresBelow } from './belongings.ts'
 import type { Query } from './checks/stored.ts'
@@ -14,6 +14,10 @@ const STOP_TIMEOUT_MS = 15_000
 const START_TIMEOUT_MS = 60_000
 /** Enough to count or to drop 12 million readings on a slow disk. */
 const QUERY_TIMEOUT_MS = 300_000
+/** Keeps the log for the replica while that is away. */
+const SLOT = 'replica_1'
+/** `all` in the rule of the embedded server does not mean replication. */
+const REPLICATION_RULE = `host replication ${USER} 127.0.0.1/32 scram-sha-256\n`
 
 /** A PostgreSQL that only the harness restarts. */
 export class OwnPostgres {
@@ -35,6 +39,33 @@ export class OwnPostgres {
     const postgres = new OwnPostgres(cluster, { binaries, account, startLogPath: join(dataDir, 'start.log'), logger })
     await postgres.start()
     return postgres
+  }
+
+  /**
+   * Makes a streaming replica, which is started, of its files while it is down. npm's binaries have no pg_basebackup, and
+   * that of another major version refuses this server.
+   * @param dir - of the run
+   */
+  async replicate (dir: string): Promise<OwnPostgres> {
+    const { account } = this.#options
+    const { port, password } = this.#cluster
+    const dataDir = join(dir, 'replica')
+    const copy = clusterDirOf(dataDir)
+    await createQuery(this.url)('select pg_create_physical_replication_slot($1, true)', [SLOT])
+    await appendFile(join(this.dir, 'pg_hba.conf'), REPLICATION_RULE)
+    await this.stop('SIGINT')
+    await mkdir(dataDir, { mode: 0o711 })
+    await cp(this.dir, copy, { recursive: true })
+    await rm(join(copy, 'pg_replslot', SLOT), { recursive: true })
+    const primary = `host=127.0.0.1 port=${port} user=${USER} password=${password} sslmode=disable gssencmode=disable`
+    await appendFile(join(copy, 'postgresql.auto.conf'), `primary_conninfo = '${primary}'\nprimary_slot_name = '${SLOT}'\n`)
+    await writeFile(join(copy, 'standby.signal'), '')
+    const cluster = await savePort({ dir: copy, password, port }, await findFreePort())
+    await giveTo(account, copy)
+    const replica = new OwnPostgres(cluster, { ...this.#options, startLogPath: join(dataDir, 'start.log') })
+    await this.start()
+    await replica.start()
+    return replica
   }
 
   get url (): string { return toConnectionString(this.#cluster) }

@@ -14,6 +14,8 @@ import type { Break } from '../rig/injection.ts'
 import type { StreamsOptions } from '../streams/engines.ts'
 import { judgeStreams } from '../streams/judge-streams.ts'
 import { ARRIVE_TIMEOUT_MS, createAccounts } from './accounts.ts'
+import { createReplicaReaders, type ReplicaReaders } from './replica-readers.ts'
+import { REPLICA_STRIKES } from './replica-strikes.ts'
 import { createStage, type KafkaOptions, type Stage } from './stage.ts'
 import { drawStrike, type Strike } from './strike.ts'
 
@@ -52,8 +54,8 @@ const TURN_TIMEOUT_MS = 1_800_000
 const SUBSCRIBERS = 12
 /** Three publishers with two topics each. */
 const TOPICS = Array.from({ length: 3 }, (_, index) => [`ward/0/bed-${index}`, `ward/1/bed-${index}`])
-/** Subscribers and their publishers, HAProxy's health checks, Redis. */
-const OTHER_CONNECTIONS = 40
+/** Subscribers and their publishers, readers, HAProxy's health checks, Redis. */
+const OTHER_CONNECTIONS = 60
 const CALM_MS = 3000
 
 /** Strikes a cluster again and again, one process at a time, and accounts for readings and persistent sessions. */
@@ -74,6 +76,10 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
   })
   const processes = () => [...stage.gateways, ...stage.sinks, ...stage.streams?.lakes ?? [], ...stage.streams?.exports ?? []]
   const outage = { isUnderWay: false }
+  const calm = { sinceMs: 0 }
+  const readers = stage.replica === null
+    ? null
+    : createReplicaReaders({ stage, calmSinceMs: () => calm.sinceMs, random: new Random(options.seed + 1) })
   const ward = createWard({
     port: () => stage.mqttPort,
     // Streams are about readings; sessions have runs of their own.
@@ -91,8 +97,8 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     if (fault !== null) throw new Error(fault)
     ward.connect()
     if (await until(() => ward.isSubscribed, ARRIVE_TIMEOUT_MS) === null) throw new Error('not all subscribers were accepted')
-    await strikeAll({ ...options, stage, ward, accounts, outage, between, publisher, progress })
-    await accountForRows(stage, accounts, ward)
+    await strikeAll({ ...options, stage, ward, accounts, outage, calm, readers, between, publisher, progress })
+    await accountForRows({ stage, accounts, ward, readers })
     if (stage.streams !== null) await judgeStreams({ ...options, stage, streams: stage.streams, violate, figures })
     await stage.stop()
   } catch (error) {
@@ -102,7 +108,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     publisher.kill()
     for (const { watch } of processes()) watch.stop()
   }
-  Object.assign(figures, {
+  Object.assign(figures, readers?.figures(), {
     sessionMessages: ward.published,
     sessionsLostWithoutRedis: ward.lost,
     repeatedAtQoS1: ward.repeated,
@@ -120,13 +126,14 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
 }
 
 interface AllStrikesOptions extends StrikeOptions, Pick<ClusterRunOptions, 'cycles' | 'readings' | 'seconds' | 'onCycle'> {
+  readonly readers: ReplicaReaders | null
   readonly publisher: PublisherProcess
   readonly progress: { done: number }
 }
 
 /** Runs all strikes, with an account after every {@link STRIKES_PER_ACCOUNT} of them. */
 async function strikeAll (options: AllStrikesOptions): Promise<void> {
-  const { stage, ward, accounts, publisher, progress, cycles, readings, seconds = Infinity, onCycle } = options
+  const { stage, ward, accounts, readers, publisher, progress, cycles, readings, seconds = Infinity, onCycle } = options
   const endMs = performance.now() + seconds * 1000
   const isOver = () => performance.now() > endMs
   while (progress.done < cycles && !isOver()) {
@@ -138,23 +145,27 @@ async function strikeAll (options: AllStrikesOptions): Promise<void> {
       const { sent } = await publisher.waitUntil((figures) => figures.sent >= due, TURN_TIMEOUT_MS)
       if (sent < due) throw new Error(`only ${sent} of ${due} readings were sent in ${TURN_TIMEOUT_MS} ms`)
     }
-    await accounts.keep(stage, ward, async () => {
+    const strikeSome = async () => {
       while (progress.done < Math.min(cycles, first + STRIKES_PER_ACCOUNT) && !isOver()) {
         await takeTurn()
         await strike(options)
         onCycle(++progress.done)
       }
       await takeTurn()
-    })
+    }
+    await accounts.keep(stage, ward, () => readers === null ? strikeSome() : readers.beside(strikeSome))
   }
 }
 
 /** Lets time pass without strikes, and compares what the writers counted with the rows that PostgreSQL got. */
-async function accountForRows (stage: Stage, accounts: ReturnType<typeof createAccounts>, ward: Ward): Promise<void> {
+async function accountForRows (
+  { stage, accounts, ward, readers }: Pick<AllStrikesOptions, 'stage' | 'accounts' | 'ward' | 'readers'>
+): Promise<void> {
   const writers = stage.sinks.length > 0 ? stage.sinks : stage.gateways
   const scrapes = () => Promise.all(writers.map(({ options: { httpPort } }) => scrape(httpPort)))
   const [seenBefore, rowsBefore] = [await scrapes(), await countRows(stage.query)]
-  await accounts.keep(stage, ward, () => sleep(CALM_MS))
+  const rest = () => sleep(CALM_MS)
+  await accounts.keep(stage, ward, () => readers === null ? rest() : readers.besideCalm(rest))
   accounts.violations.push(...checkTogether(seenBefore, await scrapes(), await countNew(stage.query, rowsBefore)))
 }
 
@@ -164,21 +175,26 @@ interface StrikeOptions extends Pick<ClusterRunOptions, 'strikes' | 'onRemark'> 
   readonly accounts: ReturnType<typeof createAccounts>
   /** Whether an outage of Redis is under way. */
   readonly outage: { isUnderWay: boolean }
+  /** `performance.now()` since when nothing but the replica was struck. */
+  readonly calm: { sinceMs: number }
   readonly between: (min: number, max: number) => number
 }
 
 /** One strike, until all parts serve again; then some subscribers are cut off, and come back. */
-async function strike ({ strikes, stage, ward, accounts, outage, between, onRemark }: StrikeOptions): Promise<void> {
+async function strike ({ strikes, stage, ward, accounts, outage, calm, between, onRemark }: StrikeOptions): Promise<void> {
   const { violations, violate, count } = accounts
   const { name, run } = drawStrike(between(0, 1), strikes)
+  const isOfReplica = REPLICA_STRIKES.some((one) => one.name === name)
   const before = violations.length
   count(name, 1)
   await sleep(between(100, 1500))
   onRemark(`${name} at ${new Date().toISOString().slice(11, 23)}`)
   outage.isUnderWay = name.endsWith('-redis')
+  if (!isOfReplica) calm.sinceMs = Infinity
   await run(stage)
   const fault = await stage.untilWhole()
   outage.isUnderWay = false
+  if (!isOfReplica) calm.sinceMs = performance.now()
   if (fault !== null) violate('C6', `after ${name}: ${fault}`)
   // Redis is there, so a session that goes to another gateway is found.
   for (let cuts = 0; cuts < 3; cuts++) {

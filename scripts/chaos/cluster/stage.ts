@@ -21,6 +21,8 @@ const GATEWAYS = 2
 const SINKS = 2
 const CONNECTIONS_WITH_STREAMS = 120
 const WHOLE_TIMEOUT_MS = 60_000
+/** Reads without a position go there then. */
+const REPLICA_AGE_S_MAX = 5
 /** By gateway. */
 const ACK_AFTER = ['replicas', 'spool'] as const
 
@@ -51,7 +53,7 @@ export interface StageOptions {
   readonly onRecovered: (ms: number) => void
 }
 
-/** Two gateways, HAProxy, Redis and PostgreSQL on loopback; with Kafka its brokers and two sinks. */
+/** Two gateways, HAProxy, Redis, PostgreSQL and a replica on loopback; with Kafka its brokers and two sinks, and no replica. */
 export interface Stage {
   readonly gateways: readonly ClusterGateway[]
   /** None without Kafka. */
@@ -67,6 +69,8 @@ export interface Stage {
   readonly haproxy: ReturnType<typeof createHaproxy>
   readonly redis: ReturnType<typeof createRedis>
   readonly postgres: OwnPostgres
+  /** `null` with Kafka: what is acknowledged there has no place in the log of PostgreSQL yet. */
+  readonly replica: OwnPostgres | null
   readonly query: Query
   /** Of HAProxy. */
   readonly mqttPort: number
@@ -85,6 +89,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
   const ports = { mqtt: await findFreePort(), http: await findFreePort(), stats: await findFreePort(), redis: await findFreePort() }
   const postgres = await OwnPostgres.create(dir, pino({ level: 'silent' }))
   if (options.streams !== null) await raiseConnections(postgres)
+  const replica = options.kafka === null ? await postgres.replicate(dir) : null
   const redisDir = join(dir, 'redis')
   await mkdir(redisDir)
   const redis = createRedis({ belongings, dir: redisDir, port: ports.redis })
@@ -110,6 +115,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       VITAL_JOURNAL: 'kafka',
       ...options.kafka.brokers < 3 && { VITAL_KAFKA_ALLOW_WEAK: 'true' }
     },
+    ...replica !== null && { DATABASE_READ_URL: replica.url },
     VITAL_TRUSTED_PROXIES: '127.0.0.1',
     VITAL_PROXY_PROTOCOL: 'true'
   }
@@ -142,7 +148,10 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       if (code !== 200) return `${name} is not ready`
       if (databaseStatus !== 'up') return `${name}: PostgreSQL is ${databaseStatus}`
       const response = await fetch(`http://127.0.0.1:${httpPort}/metrics`, { signal: AbortSignal.timeout(5000) })
-      if (sumMetric(await response.text(), 'vital_redis_up') !== 1) return `${name}: Redis is away`
+      const text = await response.text()
+      if (sumMetric(text, 'vital_redis_up') !== 1) return `${name}: Redis is away`
+      const ageS = replica === null ? 0 : sumMetric(text, 'vital_replica_age_seconds')
+      if (!(ageS <= REPLICA_AGE_S_MAX)) return `${name}: the replica is away, or ${ageS} s behind`
     }
     for (const { options: { name, httpPort } } of sinks) {
       if ((await readReadiness(httpPort)).code !== 200) return `${name} is not ready`
@@ -164,6 +173,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
     haproxy,
     redis,
     postgres,
+    replica,
     query: createQuery(postgres.url),
     mqttPort: ports.mqtt,
     httpPort: ports.http,
@@ -183,6 +193,7 @@ export async function createStage (options: StageOptions): Promise<Stage> {
       for (const broker of kafka?.brokers ?? []) await broker.kill()
       await haproxy.kill()
       await redis.kill()
+      await replica?.stop('SIGQUIT')
       await postgres.stop('SIGQUIT')
     }
   }

@@ -52,6 +52,8 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     case 'count-twice':
     case 'no-identity':
     case 'keep-nothing':
+    case 'trust-replica':
+    case 'any-age':
     case undefined: return store
   }
 }

@@ -53,7 +53,13 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   // Flink counts a record that is in the log twice as two readings.
   'count-twice': {
     file: 'scripts/compose/flink/averages.sql', find: 'FROM once WHERE reason IS NULL\n)', put: 'FROM judged WHERE reason IS NULL\n)'
-  }
+  },
+  // A replica answers whatever position a client asks for.
+  'trust-replica': {
+    file: 'src/reads/replicas/replicas.ts', find: 'await replica.reaches(position, nowMs() + POSITION_WAIT_MS)', put: 'true'
+  },
+  // A replica answers however old it is.
+  'any-age': { file: 'src/reads/replicas/replicas.ts', find: 'ageOf(replica) <= STALE_MAX_MS', put: 'ageOf(replica) < Infinity' }
 }
 
 /** Entry files in a run's copy of the program. */

@@ -18,7 +18,7 @@ export type Query = <Row extends object>(text: string, values?: unknown[]) => Pr
 
 /** A rule that did not hold; `expected` is a rule of the fault alone. */
 export interface Violation {
-  readonly checker: 'C1' | 'C2' | 'C3' | 'C4' | 'C5' | 'C6' | 'C7' | 'C8' | 'C9' | 'expected'
+  readonly checker: 'C1' | 'C2' | 'C3' | 'C4' | 'C5' | 'C6' | 'C7' | 'C8' | 'C9' | 'C10' | 'expected'
   readonly message: string
 }
 

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { FAULTS } from '../../../scripts/chaos/catalogue.ts'
 import { KAFKA_STRIKES } from '../../../scripts/chaos/cluster/kafka-strikes.ts'
+import { REPLICA_STRIKES } from '../../../scripts/chaos/cluster/replica-strikes.ts'
 import { drawStrike } from '../../../scripts/chaos/cluster/strike.ts'
 import { STRIKES } from '../../../scripts/chaos/cluster/strikes.ts'
 import { DEFAULT_LOAD } from '../../../scripts/harness/devices/messages.ts'
@@ -23,7 +24,9 @@ t.test('options', async (t) => {
   t.match(await parse('--fault', 'lost-acks', '--mqtt-version', '5', '--break', 'refuse-unstored'),
     { mqttVersion: '5', breaks: 'refuse-unstored' })
   t.match(await parse('--fault', 'all', '--no-build'), { faults: FAULTS, isAll: true, resultsFile: /results\.jsonl$/, isBuilding: false })
-  t.match(await parse('--cluster', '--cycles', '3'), { isCluster: true, faults: [], strikes: STRIKES, cycles: 3 })
+  t.match(await parse('--cluster', '--cycles', '3'), {
+    isCluster: true, faults: [], strikes: [...STRIKES, ...REPLICA_STRIKES], cycles: 3
+  })
   t.match(await parse('--cluster', '--strike', 'kill-redis,cut-redis'), { strikes: [{ name: 'kill-redis' }, { name: 'cut-redis' }] })
   const kafka = ['--kafka', 'jars', '--ack-after', 'spool']
   t.match(await parse('--cluster', ...kafka, '--strike', 'kill-redis,replace-sink', '--break', 'no-epoch'), {
@@ -36,7 +39,7 @@ t.test('options', async (t) => {
   for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'],
     ['--fault', 'all', '--mqtt-version', '4'], ['--what'],
     ['--cluster', '--fault', 'sigterm'], ['--fault', 'sigterm', '--strike', 'kill-redis'], ['--cluster', '--strike', 'x'],
-    ['--cluster', '--strike', 'kill-sink'], ['--cluster', '--streams'], ['--cluster', ...kafka, '--weed', 'weed'],
+    ['--cluster', '--strike', 'kill-sink'], ['--cluster', ...kafka, '--strike', 'kill-replica'], ['--cluster', '--streams'], ['--cluster', ...kafka, '--weed', 'weed'],
     ['--cluster', ...kafka, '--strike', 'kill-lake'], ['--fault', 'sigterm', '--readings', '5']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
@@ -53,7 +56,7 @@ t.test('the catalogue', async (t) => {
 t.test('strikes are drawn by their weights', async (t) => {
   const strikes = [{ weight: 1, name: 'rare' }, { weight: 3, name: 'often' }].map((strike) => ({ ...strike, run: async () => {} }))
   t.strictSame([0, 0.24, 0.26, 0.99].map((random) => drawStrike(random, strikes).name), ['rare', 'rare', 'often', 'often'])
-  const all = [...STRIKES, ...KAFKA_STRIKES, ...STREAM_STRIKES]
+  const all = [...STRIKES, ...REPLICA_STRIKES, ...KAFKA_STRIKES, ...STREAM_STRIKES]
   t.equal(new Set(all.map(({ name }) => name)).size, all.length)
 })
 
