@@ -72,7 +72,8 @@ export const POSITION = Type.Object({
 /** The same header of a 202. */
 export const POSITION_ANSWER = {
   'Vital-Position': {
-    description: `To be sent with a GET that must show what was stored: ${POSITION_TEXT}`,
+    description: `To be sent with a GET that must show what was stored: ${POSITION_TEXT}. Left out while the reading waits ` +
+      'in the spool or in Kafka, where no GET shows it yet.',
     schema: Type.String({ examples: ['1:0/1A2B3C4'] })
   }
 }

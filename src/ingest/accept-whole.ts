@@ -118,7 +118,8 @@ export function createAcceptWhole ({ batcher, ledger, clock, nameHints, onDurabl
         } else {
           onDurable(clock.monotonicMs() - submission.acceptedAtMs)
           const copied = fanOutByDevice(payload, readings)
-          const answer = () => { settle({ status: 'durable', isDuplicate: submission.duplicates === readings.length }) }
+          const { isStored, duplicates } = submission
+          const answer = () => { settle({ status: 'durable', isStored, isDuplicate: duplicates === readings.length }) }
           if (copied === null) answer()
           else copied.then(answer, () => { settle({ status: 'unavailable' }) })
         }

@@ -217,6 +217,7 @@ export class Batcher {
     const { onDurable } = this.#options
     for (const submission of batch.submissions) {
       this.#decide(submission, outcome)
+      submission.isStored = outcome === 'stored'
       if (outcome !== 'abandoned') onDurable?.(submission)
       submission.settle(outcome === 'abandoned' ? 'failed' : 'durable')
     }

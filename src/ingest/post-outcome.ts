@@ -3,8 +3,8 @@ import type { Reason } from '../../schemas/reason.ts'
 
 /** The outcome of the body of one `POST /vital-data`. */
 export type PostOutcome =
-  /** After COMMIT or the spool's fsync: answered 202. */
-  | { readonly status: 'durable' }
+  /** After COMMIT, the spool's fsync or Kafka's acknowledgement: answered 202. `isStored`: a read of PostgreSQL finds it. */
+  | { readonly status: 'durable', readonly isStored?: boolean }
   /** Refused whole, nothing of it stored as a reading: answered 400. */
   | { readonly status: 'invalid', readonly reason: Reason, readonly errors: readonly Fault[] }
   /** One of the readings belongs to another device: answered 403, nothing of the body stored. */

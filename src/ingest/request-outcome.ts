@@ -20,7 +20,7 @@ export interface IncomingRequest {
 /** The outcome of one request: as over HTTP, and whether everything in it was stored before. */
 export type RequestOutcome =
   | Exclude<PostOutcome, { readonly status: 'durable' }>
-  | { readonly status: 'durable', readonly isDuplicate: boolean }
+  | Extract<PostOutcome, { readonly status: 'durable' }> & { readonly isDuplicate: boolean }
 
 /**
  * Makes the readings of a request durable, all or none.

@@ -50,6 +50,8 @@ export class Submission {
   decided: Set<number> | null = null
   /** How many of `readings` were stored before. */
   duplicates = 0
+  /** PostgreSQL has it; otherwise it waits in the spool or in Kafka. */
+  isStored = false
   /** Set once the client has its answer; readings still in flight stay pending until their batch is decided. */
   isSettled = false
   #rejections: DatabaseRejection[] | null = null

@@ -46,7 +46,7 @@ const schema = {
 
 /**
  * `POST /vital-data`: the hot path. The body is not parsed here; see {@link AcceptPost}.
- * @param position - where there are replicas, a 202 waits for it and carries it
+ * @param position - where there are replicas, a 202 of what PostgreSQL has waits for it and carries it
  */
 export function postVitalData (app: HttpApp, ingest: AcceptPost, position: RouteReads['position']): void {
   app.post('/vital-data', { schema, config: { access: SENDERS } }, (request, reply) => {
@@ -60,7 +60,7 @@ export function postVitalData (app: HttpApp, ingest: AcceptPost, position: Route
     if (!Buffer.isBuffer(body)) throw new HTTP_ERRORS.UnsupportedMediaType()
     if (body.length === 0) throw new HTTP_ERRORS.EmptyBody()
     ingest(body, (outcome) => {
-      if (position === null || outcome.status !== 'durable') answer(reply, outcome)
+      if (position === null || outcome.status !== 'durable' || outcome.isStored !== true) answer(reply, outcome)
       else {
         position().then((text) => { answer(text === null ? reply : reply.header('vital-position', text), outcome) })
           .catch((error: unknown) => { reply.send(error) })
