@@ -26,6 +26,8 @@ const run = async (program: string, args: readonly string[]) => {
 interface Server {
   readonly url: string
   readonly port: number
+  /** Of its data. */
+  readonly dir: string
   query<Row extends pg.QueryResultRow> (text: string): Promise<Row[]>
   stop (): Promise<void>
 }
@@ -61,7 +63,7 @@ async function startServer (t: Test, dir: string): Promise<Server> {
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
   const query = createQuery(url)
   await until(async () => (await query('select 1')).length === 1, 'PostgreSQL to answer')
-  return { url, port, query, stop }
+  return { url, port, dir, query, stop }
 }
 
 /** A directory that belongs to the account of the servers. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import { createDatabase, type DatabaseOptions } from '../../../db/database.ts'
 import { type LogPosition, type ReplicaState, selectReplicaState } from '../../../db/queries/select-log-positions.ts'
@@ -14,10 +15,12 @@ export class Replica {
   #asking: Promise<void> | null = null
 
   constructor (options: DatabaseOptions) {
-    const { kysely, close } = createDatabase(options)
+    const { kysely, close, pool } = createDatabase(options)
     this.kysely = kysely
     this.close = close
     this.name = toName(options.connectionString)
+    // A replica that starts again answers before it has replayed all that it had replayed before.
+    pool.on('error', () => { this.state = null })
   }
 
   /** Asks how far it has replayed. Callers at the same time share the next question. Never rejects. */
@@ -35,11 +38,14 @@ export class Replica {
 
   /** @returns whether it reaches the position before `performance.now()` is `deadlineMs` */
   async reaches (position: LogPosition, deadlineMs: number): Promise<boolean> {
-    for (;;) {
+    if (this.hasReached(position)) return true
+    // A replica that hangs is asked for longer than a read may wait.
+    const late = sleep(Math.max(0, deadlineMs - performance.now()), undefined, { ref: false })
+    while (this.state !== null && this.state.timeline === position.timeline && performance.now() < deadlineMs) {
+      await Promise.race([this.ask(), late])
       if (this.hasReached(position)) return true
-      if (this.state === null || this.state.timeline !== position.timeline || performance.now() >= deadlineMs) return false
-      await this.ask()
     }
+    return false
   }
 }
 

@@ -22,6 +22,8 @@ const STALE_MAX_MS = 5000
 /** How long a GET waits at a replica for the position that it asks for. */
 const POSITION_WAIT_MS = 100
 const ASK_INTERVAL_MS = 500
+/** SQLSTATEs of a server that ends: `57P01` to `57P05`. */
+const SHUTDOWN = '57P'
 /** Positions of the primary are kept as long as a replica may be old, and some more. */
 const SAMPLES_MAX = 4 * STALE_MAX_MS / ASK_INTERVAL_MS
 
@@ -121,7 +123,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
         if (error instanceof ReadsBusyError) throw error
         // A conflict with changes by the primary (40001), a lost connection, a migration that is not replayed yet.
         counts.failed++
-        if (toSqlState(error) === null) chosen.state = null
+        if (toSqlState(error)?.startsWith(SHUTDOWN) ?? true) chosen.state = null
         throttle((leftOut) => {
           logger.warn({ replica: chosen.name, sqlstate: toSqlState(error), leftOut }, 'a replica did not answer: the primary does')
         })

@@ -1,8 +1,13 @@
 /** A gateway with a primary and a streaming replica of Debian's PostgreSQL. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
+import { holdReadings } from '../../../scripts/chaos/cluster/hold-readings.ts'
+import { freeze } from '../../../scripts/harness/own-postgres.ts'
 import { formatPosition, parsePosition } from '../../../src/reads/replicas/position.ts'
+import { Replica } from '../../../src/reads/replicas/replica.ts'
 import { startGateway, type TestGateway } from '../../helpers/gateway.ts'
+import { createTestDatabase, NOT_POOLED } from '../../helpers/postgres.ts'
 import { NO_REPLICATION, startReplication } from '../../helpers/replication.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -130,6 +135,39 @@ t.test('the primary away: the replica answers reads', SKIP, async (t) => {
   await sleep(1000)
   await primary.stop()
   for (let read = 0; read < 10; read++) t.equal(await heartRate(gateway), 60)
+})
+
+t.test('a reading that waits in the spool is acknowledged without a position: no read would find it', SKIP, async (t) => {
+  const { primary, gateway } = await start(t)
+  const release = await holdReadings(primary.url)
+  t.teardown(release)
+  t.equal(await post(gateway, 2, 61), null)
+  t.equal(await heartRate(gateway), 60)
+  await release()
+  let timestamp = 3
+  const found = { position: null as string | null }
+  await until(async () => (found.position = await post(gateway, timestamp++, 70)) !== null, 'readings are stored at once again')
+  t.equal(await heartRate(gateway, found.position), 70)
+})
+
+t.test('a replica that hangs does not hold a read that sends a position', SKIP, async (t) => {
+  const { replica, gateway } = await start(t)
+  const thaw = freeze(replica.dir)
+  t.teardown(thaw)
+  const position = await post(gateway, 2, 61)
+  const askedAtMs = performance.now()
+  t.equal(await heartRate(gateway, position), 61)
+  t.ok(performance.now() - askedAtMs < 2000, 'far less than the time-out of a query')
+})
+
+t.test('how far a replica is counts no longer once a connection to it is lost', { skip: NOT_POOLED }, async (t) => {
+  const { connectionString, query } = await createTestDatabase(t)
+  const replica = new Replica({ connectionString, poolSize: 2, logger: pino({ level: 'silent' }) })
+  t.teardown(() => replica.close())
+  await replica.ask()
+  t.not(replica.state, null)
+  await query('select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()')
+  await until(() => replica.state === null, 'it is not known how far it is')
 })
 
 t.test('without replicas a 202 carries no position', async (t) => {
