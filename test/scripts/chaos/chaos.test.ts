@@ -39,8 +39,9 @@ t.test('options', async (t) => {
   for (const args of [[], ['--fault', 'nothing'], ['--fault', 'all', '--cycles', '1.5'], ['--fault', 'all', '--break', 'x'],
     ['--fault', 'all', '--mqtt-version', '4'], ['--what'],
     ['--cluster', '--fault', 'sigterm'], ['--fault', 'sigterm', '--strike', 'kill-redis'], ['--cluster', '--strike', 'x'],
-    ['--cluster', '--strike', 'kill-sink'], ['--cluster', ...kafka, '--strike', 'kill-replica'], ['--cluster', '--streams'], ['--cluster', ...kafka, '--weed', 'weed'],
-    ['--cluster', ...kafka, '--strike', 'kill-lake'], ['--fault', 'sigterm', '--readings', '5']]) {
+    ['--cluster', '--strike', 'kill-sink'], ['--cluster', '--streams'], ['--cluster', ...kafka, '--weed', 'weed'],
+    ['--cluster', ...kafka, '--strike', 'kill-replica'], ['--cluster', ...kafka, '--strike', 'kill-lake'],
+    ['--fault', 'sigterm', '--readings', '5']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
   }
 })
