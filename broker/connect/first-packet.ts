@@ -5,7 +5,7 @@
  * its parser and listeners is 13 KB that V8 would copy and move meanwhile, so it is made for connections that are let
  * in. A CONNECT that does not come whole in the first chunk, or is not one of MQTT 3.1 or 3.1.1 with a client id, goes
  * to Aedes as it is and is verified there, by the same code. From the first byte on its time-out is Aedes'
- * `connectTimeout`, set in ../broker.ts.
+ * `connectTimeout`, `connectTimeoutMs` in ../limits.ts.
  */
 import type { Duplex } from 'node:stream'
 import type { ConnectPacket } from 'aedes'

@@ -2,8 +2,9 @@ import type { Connection } from '../connection.ts'
 import { encodePubacks } from '../wire/encode.ts'
 
 /**
- * Writes PUBACKs, all that one turn of the event loop brings for a connection at once: a batch settles hundreds of
- * publishes of a few dozen connections in one turn.
+ * Writes PUBACKs of the fast path and of MQTT 5, all that one turn of the event loop brings for a connection at once: a
+ * batch settles hundreds of publishes of a few dozen connections in one turn. Aedes writes the other PUBACKs of MQTT 3, and
+ * ../mqtt5/publish-handler.ts those with a reason.
  */
 export class PubackWriter {
   /** Packet ids to acknowledge, in order. */

@@ -1,5 +1,6 @@
 /**
- * Removes the data of one device from PostgreSQL while readings of other devices are written.
+ * Removes the data of one device from PostgreSQL while readings of other devices are written. The whole of an erasure,
+ * with spool, broker and other gateways, is src/operations/erasure.ts.
  *
  * Readings go in chunks, each a transaction of its own: when a device resends a reading that is being deleted, its
  * batch waits for the deletion, and a batch that waits too long opens the circuit for all devices. The rest goes in one

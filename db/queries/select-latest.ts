@@ -1,60 +1,33 @@
-import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
-import {
-  isFiltered, type LatestSearch, type Snapshot, SNAPSHOT_COLUMNS, type SnapshotRow, SORT_COLUMNS, toBehind, toFilter,
-  toSnapshot
-} from './latest-search.ts'
-import { type LatestPage, type LatestRow, RESOURCE_COLUMNS, SMALL } from './resource-columns.ts'
-import { toPage } from './select-latest-of.ts'
+import { type LatestPage, ORDER_COLUMNS, type OrderedRow, RESOURCE_COLUMNS, SMALL } from './resource-columns.ts'
 
-/** With the total. `deviceId` is `null` in the one row of a page past the end, which carries only the total. */
-type PageRow = LatestRow & SnapshotRow & { readonly total: number, readonly deviceId: string | null }
-
-/** A page that PostgreSQL sorted. */
-export interface SelectedPage extends LatestPage {
-  /** More devices follow. */
-  readonly hasMore: boolean
-  readonly snapshot: Snapshot
-}
+/** With the total. `deviceId` is `null` in the one row that comes where none of the devices exists. */
+type Row = OrderedRow & { readonly total: number, readonly deviceId: string | null }
 
 /**
- * `GET /vital-data` by device id, and by the other keys while the order in memory cannot be trusted; otherwise
- * `select-latest-of.ts` answers. One page of the latest states, and how many devices match, of one snapshot. Nulls
- * come last in both directions; ties are ordered by device, so that pages neither repeat nor skip a device while
- * nothing changes. By device it follows the key. The other orders have no index on purpose (see the first migration):
- * they read all of `latest`, and so does the total of a filter.
+ * `GET /vital-data` by default: the rows of a page that was picked in memory (src/reads/latest-order), in no order, and
+ * how many devices there are in all. Other pages come from `select-latest-sorted.ts`, or with `VITAL_LATEST_CACHE=redis`
+ * from Redis.
+ * @param devices - those that do not exist are left out
  */
-export async function selectLatest (kysely: Kysely<Tables>, search: LatestSearch): Promise<SelectedPage> {
-  const { count, offset } = search
-  const filter = toFilter(search)
-  const total = isFiltered(search)
-    ? sql`select count(*) as total from latest l where ${filter}`
-    : sql`select coalesce(sum(devices), 0)::bigint as total from device_counts`
-  // Only the sort columns are sorted. The rest is fetched for the page alone: a deep page would sort it on disk.
-  const { rows } = await sql<PageRow>`
-    select counted.total, ${SNAPSHOT_COLUMNS}, ${RESOURCE_COLUMNS}
-    from (${total}) counted
-    left join (
-      (select l.device from latest l where ${filter} and ${toBehind(search)}
-        order by ${toOrder(search)} limit ${count + 1} offset ${offset}) page
-      join latest l using (device) cross join lateral ${SMALL}
-    ) on true
-    order by ${toOrder(search)}`.execute(kysely)
-  const page = toPage(rows)
-  return {
-    ...page,
-    resources: page.resources.slice(0, count),
-    hasMore: page.resources.length > count,
-    snapshot: toSnapshot(rows[0]!)
-  }
+export async function selectLatest (
+  kysely: Kysely<Tables>, devices: readonly string[]
+): Promise<LatestPage<OrderedRow>> {
+  const { rows } = await sql<Row>`
+    select counted.total, ${RESOURCE_COLUMNS}, ${ORDER_COLUMNS}
+    from (select coalesce(sum(devices), 0)::bigint as total from device_counts) counted
+    left join (latest l cross join lateral ${SMALL}) on l.device = any(${devices}::text[])`.execute(kysely)
+  return toPage(rows)
 }
 
-/** NULLS LAST only where there can be nulls: it would keep PostgreSQL from following the key backwards. */
-function toOrder ({ sortBy, orderBy }: LatestSearch): RawBuilder<unknown> {
-  const direction = sql.raw(orderBy)
-  if (sortBy === 'deviceId') return sql`l.device ${direction}`
-  const column = sql.raw(`l.${SORT_COLUMNS[sortBy]}`)
-  return sortBy === 'timestamp'
-    ? sql`${column} ${direction}, l.device`
-    : sql`${column} ${direction} nulls last, l.device`
+/** Separates the rows from the total, which each of them carries. */
+export function toPage<Row extends { readonly deviceId: string | null, readonly total: number }> (
+  rows: readonly Row[]
+) {
+  const resources: Array<Omit<Row, 'total' | 'deviceId'> & { readonly deviceId: string }> = []
+  for (const { total, deviceId, ...resource } of rows) {
+    if (deviceId !== null) resources.push({ deviceId, ...resource })
+  }
+  return { total: rows[0]?.total ?? 0, resources }
 }

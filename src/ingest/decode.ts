@@ -18,6 +18,7 @@ const PARSED_DEPTH_MAX = 512
 
 /**
  * Payload → readings. The one decoder of MQTT and HTTP, so that they cannot differ; gRPC's is decode-fields.ts.
+ * `ingest.ts` makes dead letters of what is refused over MQTT.
  * @param topicDevice - the topic's device over MQTT; `null` over HTTP, where each reading must name its own
  * @param receivedAtMs - Unix milliseconds
  * @param isConfirmed - whether a second clock agrees; if not, nothing is refused for being ahead of the receipt

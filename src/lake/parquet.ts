@@ -1,4 +1,7 @@
-/** Parquet files on the local disk, read and written by DuckDB. */
+/**
+ * SQL of DuckDB for Parquet files on the local disk. `readings-table.ts` writes new files with it, `compacting.ts` and
+ * `erasing.ts` write files again, and `plan-files.ts` puts them into the store.
+ */
 import { randomUUID } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,7 +1,7 @@
 /**
  * Writes a batch and the offsets of its partitions in one transaction. If rows are refused and the batch is halved,
  * each part is stored with the unchanged offsets, so that PostgreSQL still refuses it once another sink owns a
- * partition. The offsets move after the last part.
+ * partition. The offsets move after the last part: in table `sink_offsets`, by db/queries/move-offsets.ts.
  */
 import type { Logger } from 'pino'
 import type { Claim } from '../../db/queries/claim-offset.ts'

@@ -1,7 +1,7 @@
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../db/database.ts'
-import { selectLatest } from '../../db/queries/select-latest.ts'
+import { selectLatestSorted } from '../../db/queries/select-latest-sorted.ts'
 import { createStore } from '../../db/store.ts'
 import type { ReadingRow } from '../../db/rows.ts'
 import type { ResourceList } from '../../schemas/vital-data.ts'
@@ -25,7 +25,7 @@ async function startWithDatabase (
   const budget = createReadBudget({ kysely: database.kysely, queriesMax: 3 })
   const server = await startHttpServer(t,
     toRouteReads(budget, {
-      list: async (listed) => ({ ...await budget.query((kysely) => selectLatest(kysely, listed)), next: null })
+      list: async (listed) => ({ ...await budget.query((kysely) => selectLatestSorted(kysely, listed)), next: null })
     }, { nowMs: Date.now }))
   const list = async (search: string) => await (await fetch(`${server.url}/vital-data?${search}`)).json() as ResourceList
   return { ...server, database, query, list }

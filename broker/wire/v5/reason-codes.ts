@@ -1,4 +1,8 @@
-/** Reason codes of MQTT 5 by the names of the standard (§2.4); 0x80 and above are failures. */
+/**
+ * Reason codes of MQTT 5 by the names of the standard (§2.4); 0x80 and above are failures. They are chosen in ../../mqtt5:
+ * `publish-answers.ts` (PUBACK, PUBREC), `packet-handler.ts` (SUBACK, UNSUBACK, PUBCOMP), `serve-mqtt5.ts` (CONNACK),
+ * `mqtt5-client.ts` (DISCONNECT); for a broken rule in `packet-error.ts`.
+ */
 export const REASONS5 = {
   success: 0x00,
   disconnectWithWill: 0x04,

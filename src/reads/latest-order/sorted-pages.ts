@@ -2,8 +2,8 @@ import type { Logger } from 'pino'
 import { countOtherGateways } from '../../../db/queries/count-other-gateways.ts'
 import type { LatestPage, OrderedRow, OrderKeys } from '../../../db/queries/resource-columns.ts'
 import { isFiltered, type LatestSearch, type Snapshot, toKey } from '../../../db/queries/latest-search.ts'
+import { selectLatestSorted } from '../../../db/queries/select-latest-sorted.ts'
 import { selectLatest } from '../../../db/queries/select-latest.ts'
-import { selectLatestOf } from '../../../db/queries/select-latest-of.ts'
 import { selectOrderKeys } from '../../../db/queries/select-order-keys.ts'
 import { selectSnapshot } from '../../../db/queries/select-snapshot.ts'
 import type { ReadingRow } from '../../../db/rows.ts'
@@ -88,7 +88,7 @@ export function createSortedPages (options: SortedPagesOptions) {
       snapshot = others.snapshot
       return others.gateways
     },
-    countDevices: async () => (await budget.background((kysely) => selectLatestOf(kysely, []))).total,
+    countDevices: async () => (await budget.background((kysely) => selectLatest(kysely, []))).total,
     selectOrderKeys: (after, count) => budget.background((kysely) => selectOrderKeys(kysely, after, count))
   })
   const sortInTable = createTableSorts(listFromTable)
@@ -100,7 +100,7 @@ export function createSortedPages (options: SortedPagesOptions) {
 
   async function listFromTable (search: CursorSearch): Promise<CursorPage> {
     const { position = null } = search
-    const { hasMore, snapshot, total, resources } = await budget.at(position).query((kysely) => selectLatest(kysely, search))
+    const { hasMore, snapshot, total, resources } = await budget.at(position).query((kysely) => selectLatestSorted(kysely, search))
     const last = resources.at(-1)
     if (!hasMore || last === undefined) return { total, resources, next: null }
     const { sortBy, after } = search
@@ -120,7 +120,7 @@ export function createSortedPages (options: SortedPagesOptions) {
       const picked = order.pick({ ...search, after: after && { ...after, moment: walk.moment } })
       if (picked === null) return null
       const { devices, end } = picked
-      const list = await budget.query((kysely) => selectLatestOf(kysely, devices))
+      const list = await budget.query((kysely) => selectLatest(kysely, devices))
       for (const resource of list.resources) order.correct(toOrderKeys(resource), moment)
       if (Math.abs(list.total - order.size) > DIFFERENCE_MAX) loader.hurry()
       if (list.resources.length === devices.length) {
@@ -188,7 +188,7 @@ export function createSortedPages (options: SortedPagesOptions) {
         order.remove(device)
         const moment = order.begin()
         // Readings after the erasure may have been observed before this call, and were removed with the rest.
-        const { resources: [resource] } = await budget.background((kysely) => selectLatestOf(kysely, [device]))
+        const { resources: [resource] } = await budget.background((kysely) => selectLatest(kysely, [device]))
         if (resource !== undefined) order.take(toOrderKeys(resource), moment)
       } catch {
         loader.distrust('a device was erased')

@@ -1,4 +1,7 @@
-/** HTTP of the gateway, with the credential of this tab, and the gateway's clock. */
+/**
+ * HTTP of the gateway, with the credential of this tab, and the gateway's clock. `../store.ts` asks for most of what the page
+ * shows; `changes.ts`, `history.ts` and `../refusals.tsx` ask for the rest, and `live.ts` subscribes over MQTT.
+ */
 
 /** Where the tab keeps the secret: the browser drops it with the tab. */
 const STORAGE_KEY = 'vital-gateway.secret'

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { LatestSearch } from '../../../db/queries/latest-search.ts'
-import { selectLatest } from '../../../db/queries/select-latest.ts'
+import { selectLatestSorted } from '../../../db/queries/select-latest-sorted.ts'
 import { createRandom } from '../../helpers/random.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
 import { NO_REDIS, startCable, startRedis } from '../../helpers/redis.ts'
@@ -29,7 +29,7 @@ async function comparePages (t: Test, started: StartedCache, offsets: readonly n
     for (const orderBy of ORDERS) {
       for (const offset of offsets) {
         const query = { sortBy, orderBy, offset, count }
-        const [ours, theirs] = [await firstPage(started, query), await selectLatest(kysely, query)]
+        const [ours, theirs] = [await firstPage(started, query), await selectLatestSorted(kysely, query)]
         // Rows too large for Redis are fetched from PostgreSQL, and so are rows there that are too large for a page.
         const large = new Set(ours.resources.flatMap(({ deviceId, vitals }) => vitals === null ? [deviceId] : []))
         const expected = {
@@ -103,7 +103,7 @@ t.test('an older row never replaces a newer one: COMMITs of two gateways reach R
   await quick.untilTrusted()
   isHeld = true
   const older = slow.write(reading('a', 1_000_000, { heartRateValue: 1 }))
-  await until(async () => (await selectLatest(slow.database.kysely, ALL)).total === 1, 'committed')
+  await until(async () => (await selectLatestSorted(slow.database.kysely, ALL)).total === 1, 'committed')
   await quick.write(reading('a', 2_000_000, { heartRateValue: 2 }))
   const before = await redis.client.hget('vital:latest:rows', 'a')
   release()
@@ -122,7 +122,7 @@ t.test('an erased device does not come back, although an older batch reaches Red
   await other.untilTrusted()
   await other.write(reading('a', 1), reading('c', 1))
   const late = slow.write(reading('a', 2), reading('b', 2))
-  await until(async () => (await selectLatest(slow.database.kysely, ALL)).total === 3, 'committed')
+  await until(async () => (await selectLatestSorted(slow.database.kysely, ALL)).total === 3, 'committed')
   await other.cache.aroundErasure('a', () => query('delete from latest where device = \'a\''))
   // Without a page of the copy PostgreSQL answers: the copy is not trusted while the other write takes long.
   const page = await other.cache.page(ALL)

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { selectLatest } from '../../../db/queries/select-latest.ts'
+import { selectLatestSorted } from '../../../db/queries/select-latest-sorted.ts'
 import type { ReadingRow } from '../../../db/rows.ts'
 import { createStore } from '../../../db/store.ts'
 import type { LatestQuery } from '../../../schemas/vital-data.ts'
@@ -22,7 +22,7 @@ async function comparePages (
       for (const offset of offsets) {
         const query = { sortBy, orderBy, offset, count }
         if (!pages.isTrusted) t.fail('the order is not trusted')
-        const [ours, theirs] = [await pages.list(query), await selectLatest(kysely, query)]
+        const [ours, theirs] = [await pages.list(query), await selectLatestSorted(kysely, query)]
         if (toText(ours) !== toText(theirs)) t.same(ours, theirs, JSON.stringify(query))
       }
     }
@@ -147,7 +147,7 @@ t.test('the order is read again while readings are written and devices are added
   await Promise.all(writers)
   // Wait for the end of a round that began after the deletion.
   const last: LatestQuery = { sortBy: 'timestamp', orderBy: 'asc', offset: 5000, count: 50 }
-  await until(async () => toText(await pages.list(last)) === toText(await selectLatest(database.kysely, last)) && pages.isTrusted)
+  await until(async () => toText(await pages.list(last)) === toText(await selectLatestSorted(database.kysely, last)) && pages.isTrusted)
   await comparePages(t, started, [0, 50, 1000, 5000, 7950], 50)
 })
 
