@@ -19,6 +19,11 @@ interface Append {
   readonly reject: (error: SpoolError) => void
 }
 
+/** A call of {@link SpoolWriter.cut} in the queue, behind the appends before it. */
+interface Cut {
+  readonly cut: (next: number) => void
+}
+
 /** Appends of one write. */
 interface Group {
   readonly appends: readonly Append[]
@@ -51,7 +56,7 @@ export interface WriterOptions {
  */
 export class SpoolWriter {
   readonly #options: WriterOptions
-  #queue: Append[] = []
+  #queue: Array<Append | Cut> = []
   #active: { segment: Segment, file: DiskFile } | null = null
   #nextNumber: number
   #nextSequence = 1
@@ -80,11 +85,12 @@ export class SpoolWriter {
   /**
    * @returns the number of the segment that the next append begins; all appends so far are settled and lie before it
    */
-  async cut (): Promise<number> {
-    while (this.#pumping !== null) await this.#pumping
-    const next = this.#nextNumber
-    await this.#leave()
-    return next
+  cut (): Promise<number> {
+    return new Promise((resolve) => {
+      // In the queue: under load it never becomes empty, and a cut that waited for that would not return.
+      this.#queue.push({ cut: resolve })
+      this.#pumping ??= this.#pump()
+    })
   }
 
   /** Settles when all appends so far are settled. */
@@ -96,9 +102,16 @@ export class SpoolWriter {
   async #pump (): Promise<void> {
     // Appends of the same turn of the event loop share the first write.
     await Promise.resolve()
-    while (this.#queue.length > 0) {
-      const group = this.#takeGroup()
-      if (group !== null) await this.#commit(group)
+    for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
+      if ('cut' in first) {
+        this.#queue.shift()
+        const next = this.#nextNumber
+        await this.#leave()
+        first.cut(next)
+      } else {
+        const group = this.#takeGroup()
+        if (group !== null) await this.#commit(group)
+      }
     }
     this.#pumping = null
   }
@@ -111,6 +124,7 @@ export class SpoolWriter {
     let bytesMax = 0
     let taken = 0
     for (const append of this.#queue) {
+      if ('cut' in append) break
       const recordBytes = RECORD_HEADER_BYTES + append.payload.length
       if (bytes > 0 && bytes + recordBytes > bytesMax) break
       taken++

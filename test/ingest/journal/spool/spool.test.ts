@@ -156,6 +156,34 @@ for (const [what, tail] of Object.entries({ 'part of a header': 20, 'part of a p
   })
 }
 
+t.test('a cut comes between the appends before it and those after it, without a pause in them', async (t) => {
+  const directory = t.testdir()
+  const disk: Disk = {
+    ...realDisk,
+    async create (path) {
+      return { ...await realDisk.create(path), sync: () => new Promise((resolve) => { setTimeout(resolve, 5) }) }
+    }
+  }
+  const spool = await openIn(t, directory, { disk })
+  let appends = 0
+  const cut = new AbortController()
+  const append = async () => {
+    while (!cut.signal.aborted && appends < 200) await spool.append(payloadOf(appends++, 1000), 1)
+  }
+  const appending = [append(), append()]
+  await spool.append(payloadOf(appends++, 1000), 1)
+  const before = appends
+  const next = await spool.cut()
+  cut.abort()
+  await Promise.all(appending)
+  t.ok(appends < 20, `${appends - before} appends meanwhile`)
+  await spool.append(payloadOf(appends++, 1000), 1)
+  const segments = new Map((await readAll(spool)).map(({ payload, position }) => [idOf(payload), Number.parseInt(position.segment, 10)]))
+  t.equal(segments.size, appends)
+  for (let id = 0; id < before; id++) t.ok(segments.get(id)! < next, `${id} lies before it`)
+  t.ok(segments.get(appends - 1)! >= next)
+})
+
 t.test('a damaged segment header loses no record', async (t) => {
   const directory = t.testdir()
   await flip(await fill(t, directory, 2, 1000), 9)
