@@ -32,7 +32,11 @@ export function createQuestDb ({ ask }: DialectOptions): Dialect {
 
   async function query (text: string): Promise<unknown[][]> {
     const answer = await askWell(ask, { method: 'GET', path: '/exec', query: { query: text } })
-    return (JSON.parse(answer) as { readonly dataset?: unknown[][] }).dataset ?? []
+    try {
+      return (JSON.parse(answer) as { readonly dataset?: unknown[][] }).dataset ?? []
+    } catch (cause) {
+      throw new ExportError('it answers /exec with a text that is not JSON', 'VITAL_EXPORT_AWAY', { cause })
+    }
   }
 
   return {

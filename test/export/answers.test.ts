@@ -1,5 +1,7 @@
 import t, { type Test } from 'tap'
+import { createConfig } from '../../src/config/config.ts'
 import { takeAnswer } from '../../src/export/answers.ts'
+import { createQuestDb } from '../../src/export/questdb.ts'
 
 const fails = (t: Test, status: number, text: string, expected: { readonly code: string, readonly message?: string }) => {
   t.throws(() => takeAnswer({ status, text }), expected, `${status} ${text}`)
@@ -26,4 +28,10 @@ t.test('answers to a write are told apart', (t) => {
     })
   }
   t.end()
+})
+
+t.test('an answer of QuestDB that is not JSON, as a proxy may give, is no defect of the export', async (t) => {
+  const { timeSeries } = createConfig({ VITAL_EXPORT_URL: 'http://127.0.0.1:9000', VITAL_EXPORT_KIND: 'questdb' })
+  const { inspect } = createQuestDb({ ask: async () => ({ status: 200, text: '<html>', headers: {} }), config: timeSeries! })
+  await t.rejects(inspect(), { code: 'VITAL_EXPORT_AWAY', message: 'it answers /exec with a text that is not JSON' })
 })
