@@ -203,7 +203,7 @@ export function createPipeline (options: PipelineOptions) {
 
 /** @returns `null` if replayed segments are not kept */
 function createKept (
-  { keeping, spool, erasures, clock, metrics, logger }: PipelineOptions,
+  { keeping, spool, erasures, metrics, logger }: PipelineOptions,
   { ledger, replayer }: { readonly ledger: Ledger, readonly replayer: Replayer }
 ) {
   if (keeping === undefined || keeping === null) return null
@@ -216,7 +216,8 @@ function createKept (
       replayer.add(units)
       replayer.wake()
     },
-    nowMs: clock.nowMs,
+    // The clock by which segments note when they were kept.
+    nowMs: Date.now,
     logger
   })
   addKeptMetrics(metrics, { segments: keeping.segments, check })

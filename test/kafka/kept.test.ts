@@ -103,6 +103,15 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await readdir(join(dataDir, 'spool', 'kept')), [])
   })
 
+  t.test('a clock of PostgreSQL that is ahead does not make the time shorter', async (t) => {
+    const { mqttPort, httpUrl } = await startGateway(t, journal, { nowMs: () => Date.now() + 3_600_000 })
+    await publish(t, mqttPort, 'ahead', range(0, 10))
+    await isReplayed(httpUrl, 10)
+    await until(async () => await readMetric(httpUrl, 'vital_spool_kept_bytes') > 0, 'they are kept', CHECKED_MS)
+    await new Promise((resolve) => { setTimeout(resolve, 12_000) })
+    t.ok(await readMetric(httpUrl, 'vital_spool_kept_bytes') > 0, 'two checks later')
+  })
+
   async function withBroker<T> (work: () => Promise<T>): Promise<T> {
     await kafka.start()
     return await work()
