@@ -88,6 +88,8 @@ async function createParts (
     createStorage: (wiring) => new Storing({
       ...wiring,
       writer,
+      // It is a copy: what was trimmed is in PostgreSQL.
+      beginsAtFirst: true,
       target: 'the time-series database',
       explain: (error) => error instanceof ExportError ? error.message : null,
       // Only a sink keeps unreadable records as dead letters.

@@ -23,19 +23,20 @@ export interface Claim extends ConsumedPartition {
 /**
  * Takes a partition over. Each batch of an earlier owner is stored before this returns, or is refused afterwards: the lock
  * of the row orders them. One partition a transaction, so that no other one is held while it waits for such a batch.
- * @param owner - application_name of the sink
- * @returns where to go on; a partition that was never claimed starts at 0. Rows of `erasure_markers` that are read
- *   after this call include all up to `seenMarker`
+ * @param by.owner - application_name of the sink
+ * @param by.firstOffset - where a partition starts that the group has never claimed; 0 by default
+ * @returns where to go on. Rows of `erasure_markers` that are read after this call include all up to `seenMarker`
  */
 export async function claimOffset (
-  kysely: Kysely<Tables>, { consumerGroup, topicId, partition }: ConsumedPartition, { topic, owner }: {
+  kysely: Kysely<Tables>, { consumerGroup, topicId, partition }: ConsumedPartition, { topic, owner, firstOffset = 0 }: {
     readonly topic: string
     readonly owner: string
+    readonly firstOffset?: number
   }
 ): Promise<Claim> {
   const { rows: [row] } = await sql<Pick<Claim, 'epoch' | 'nextOffset' | 'leaderEpoch' | 'seenMarker'>>`
-    insert into sink_offsets as stored (consumer_group, topic, topic_id, partition, owner)
-    values (${consumerGroup}, ${topic}, ${topicId}, ${partition}, ${owner})
+    insert into sink_offsets as stored (consumer_group, topic, topic_id, partition, owner, next_offset)
+    values (${consumerGroup}, ${topic}, ${topicId}, ${partition}, ${owner}, ${firstOffset})
     on conflict (consumer_group, topic_id, partition)
     do update set epoch = stored.epoch + 1, owner = excluded.owner, claimed_at = now()
     returning epoch, next_offset as "nextOffset", leader_epoch as "leaderEpoch",

@@ -224,7 +224,8 @@ export class Fetcher {
     const { topic, partition: number } = partition.place
     partition.halt('out_of_range',
       `partition ${number} of ${topic} does not have the position ${offset}, up to which it is stored: records were deleted before they ` +
-      'were stored, or brokers lost them. src/sink/README.md tells how to go on', this.#options.logger)
+      'were stored, or brokers lost them. Find out what was lost, then set next_offset of the partition in sink_offsets to its first ' +
+      'offset: src/sink/README.md#out-of-range has the statement', this.#options.logger)
   }
 
   /** Called when the log does not hold the record before the position under its leader epoch. */

@@ -28,6 +28,8 @@ import type { SinkPartition } from './partition.ts'
 /** Interval of a check for partitions that have room or a leader again. */
 const LOOK_INTERVAL_MS = 1000
 
+const BEGINS_LATER = 'a new group begins at the first record that the partition has: earlier ones were deleted'
+
 /** Stores the records that are read. */
 export interface Storage {
   /** Whether it takes records now. */
@@ -37,6 +39,8 @@ export interface Storage {
    * again.
    */
   findPosition? (partition: SinkPartition, claim: Claim): Promise<Claim>
+  /** A group without a position begins at the first record that the log has. Without this it begins at 0, and a person decides. */
+  readonly beginsAtFirst?: boolean
   /** For `/health/ready`; empty while it is up. */
   readonly warnings: () => readonly string[]
   start (): void
@@ -84,6 +88,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
   const admin = new client.Admin({ ...connection, requestTimeout: limits.requestTimeoutMs })
   const known = createKnownTopics({ admin, topics, group, kysely, logger })
   const erasures = createSinkErasures({ kysely, group })
+  const bounds = createLogBounds({ client, admin, connection, limits })
   let rejoins = 0
   let timer: NodeJS.Timeout | undefined
   let topicsTimer: NodeJS.Timeout | undefined
@@ -92,7 +97,10 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
     const { place, erasures: ofPartition } = partition
     await cuts.goBack(partition)
     const { topic, topicId, partition: number } = place
-    const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition: number }, { topic, owner: name })
+    // Written with the claim: a group that has a position never skips anything.
+    const firstOffset = storing.beginsAtFirst === true ? await bounds.findFirstOffset(place) : 0
+    const claimed = await claimOffset(kysely, { consumerGroup: group, topicId, partition: number }, { topic, owner: name, firstOffset })
+    if (claimed.epoch === 1 && firstOffset > 0) logger.info({ ...place, offset: firstOffset }, BEGINS_LATER)
     const claiming = { place, claim: claimed, erasures: ofPartition }
     await erasures.reload([claiming])
     if (claimed.epoch === 1) await known.noteFirst(place)
@@ -101,7 +109,7 @@ export async function createReader<Stored extends Storage> (options: ReaderOptio
 
   const storing: Stored = options.createStorage({
     erasures,
-    bounds: createLogBounds({ client, admin, connection, limits }),
+    bounds,
     partitions: () => assignment.partitions,
     onReplaced: (partition) => { assignment.replaced(partition) },
     onIdle: (partition) => { assignment.idle(partition) },

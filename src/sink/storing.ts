@@ -44,7 +44,7 @@ export interface BatchWriter {
   write (submissions: readonly Submission[], moves: readonly Move[], slices: readonly Slice[]): Promise<void>
 }
 
-export interface StoringOptions extends Wiring {
+export interface StoringOptions extends Wiring, Pick<Storage, 'beginsAtFirst'> {
   readonly writer: BatchWriter
   /** Destination of batches, as messages name it. */
   readonly target: string
@@ -61,6 +61,7 @@ export interface StoringOptions extends Wiring {
 }
 
 export class Storing implements Storage {
+  readonly beginsAtFirst: boolean
   readonly #options: StoringOptions
   readonly #stopping = new AbortController()
   #working: Array<Promise<void>> = []
@@ -76,6 +77,7 @@ export class Storing implements Storage {
 
   constructor (options: StoringOptions) {
     this.#options = options
+    this.beginsAtFirst = options.beginsAtFirst === true
     this.#readingsMax = options.readingsMax
   }
 

@@ -65,6 +65,10 @@ t.test('a partition starts at 0; each owner gets the next epoch, and continues a
     ['copy', true, 0, 0], ['vital-sink', false, 0, 0], ['vital-sink', true, 0, past32Bits], ['vital-sink', true, 1, 0]
   ])
   t.strictSame(await query('select distinct owner from sink_offsets where consumer_group = \'vital-sink\''), [{ owner: 'b' }])
+  const later = (firstOffset: number) => claimOffset(
+    kysely, { consumerGroup: 'vital-sink', topicId: TOPIC_ID, partition: 2 }, { topic: 'vital.readings', owner: 'b', firstOffset })
+  t.equal((await later(200)).nextOffset, 200)
+  t.equal((await later(300)).nextOffset, 200, 'a position that is there stays')
 })
 
 t.test('a sink that was replaced commits nothing', async (t) => {

@@ -60,6 +60,29 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(trimmed.find(({ topic, partition }) => topic === READINGS_TOPIC && partition === 0)?.heldBy, 'vital-export')
   })
 
+  t.test('a new group begins at the first record that the log has; a group that has a position never skips', async (t) => {
+    await rig.makeAnew(1)
+    const influx = await startInfluxDb(t)
+    const { connectionString, query } = await createTestDatabase(t)
+    const trim = (offset: bigint) => rig.admin.deleteRecords({ topics: [{ name: READINGS_TOPIC, partitions: [{ partition: 0, offset }] }] })
+    await rig.writeReadings(toRows(600))
+    await trim(200n)
+    const exported = await startExport(t, toVariables(rig, influx, connectionString))
+    await until(async () => await isExported(rig, query))
+    t.equal(await influx.count(), 400)
+    t.ok(await exported.isReady())
+    t.match(exported.lines.filter(({ msg }) => msg.startsWith('a new group begins')), [{ level: 30, partition: 0, offset: 200 }])
+    await exported.service.stop()
+
+    await rig.writeReadings(toRows(100, { from: 1000 }))
+    await trim(650n)
+    const next = await startExport(t, toVariables(rig, influx, connectionString))
+    await until(async () => (await next.warnings()).some((each) => each.startsWith('partition')))
+    t.match(await next.warnings(), [/^partition 0 of vital\.readings does not have the position 600,.*set next_offset.*\.md#out-of-range/])
+    t.equal(await influx.count(), 400)
+    t.notOk(next.said(/^a new group begins/))
+  })
+
   t.test('a field of another type: that reading alone becomes a dead letter', async (t) => {
     await rig.makeAnew(1)
     const influx = await startInfluxDb(t)
