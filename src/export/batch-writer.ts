@@ -43,7 +43,7 @@ export interface ExportStatistics {
 }
 
 interface BatchWriterOptions {
-  readonly target: Pick<Target, 'lineEnd' | 'prepare' | 'write' | 'erase'>
+  readonly target: Pick<Target, 'lineEnd' | 'isCaseBlind' | 'prepare' | 'write' | 'erase'>
   readonly inspector: Pick<Inspector, 'assertApplying' | 'count'>
   /** Writes offsets and dead letters to PostgreSQL. */
   readonly store: Pick<Store, 'write'>
@@ -63,7 +63,7 @@ export function createBatchWriter ({ target, inspector, store, caps, refusedLett
     let text = ''
     let lines = 0
     for (const row of rows) {
-      const line = toLine(row, partitions.get(row)!, target.lineEnd)
+      const line = toLine(row, partitions.get(row)!, target.lineEnd, target.isCaseBlind)
       if (line === null) continue
       text += `${line}\n`
       lines++

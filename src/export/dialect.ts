@@ -23,6 +23,8 @@ export interface Dialect {
   readonly path: string
   readonly query: Readonly<Record<string, string>>
   readonly lineEnd: LineEnd
+  /** Names of fields that differ only in case are one. */
+  readonly isCaseBlind?: boolean
   /** Makes the table that it needs, if any, and checks it. */
   prepare (): Promise<void>
   /** Name and version of the database, for the operator. */

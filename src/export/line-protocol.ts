@@ -8,9 +8,11 @@
  * cases.
  *
  * Tags have three escapes, but none for the backslash itself: a backslash at the end of a tag would escape the next
- * character. So `\` and `%` are percent-encoded, and `decodeURIComponent` restores every id. Names of fields keep ASCII
- * letters, digits and `_`. Every other character becomes its hexadecimal code between `_`, because QuestDB accepts few
- * others.
+ * character. So `\` and `%` are percent-encoded, and `decodeURIComponent` restores every id.
+ *
+ * Names of fields keep ASCII letters, digits and `_`, because QuestDB accepts few others. Every other character becomes its
+ * code, `_x2d_`, as in SQL/XML, and so does a `_` that looks like the beginning of a code. A reserved name gets a `_`, and so
+ * does a name that differs from a reserved one only in `_` at its end. So two fields never have one name.
  *
  * @see https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_reference/
  */
@@ -26,20 +28,38 @@ export const PARTITION_TAG = 'logPartition'
 /** The form of a line feed within a text; `null`: the database holds no texts. */
 export type LineEnd = '\n' | '\\\n' | null
 
-/** Names that a database reserves, or that are tags here. */
-const RESERVED: ReadonlySet<string> = new Set(['time', 'timestamp', DEVICE_TAG, PARTITION_TAG.toLowerCase()])
+/** Names that a database reserves, or that are tags here; the empty name; each of them also with `_` at its end. */
+const RESERVED = new RegExp(`^(?:|time|timestamp|${DEVICE_TAG}|${PARTITION_TAG})_*$`, 'i')
+const ENCODED = /[^A-Za-z0-9_]|_(?=x[0-9a-f]{2,}[^a-z0-9])/gi
 /** Bound on remembered field names, because devices choose them. */
 const NAMES_MAX = 10_000
-const names = new Map<string, string>()
+const known = new Map<string, string>()
+const NONE: ReadonlySet<string> = new Set()
 
 /** The name of a field in the database. */
 export function toFieldName (name: string): string {
-  const known = names.get(name)
-  if (known !== undefined) return known
-  const plain = name.replaceAll(/[^A-Za-z0-9_]/g, (character) => `_${character.charCodeAt(0).toString(16)}_`)
-  const made = plain === '' ? '_' : RESERVED.has(plain.toLowerCase()) ? `${plain}_` : plain
-  if (names.size < NAMES_MAX) names.set(name, made)
+  const before = known.get(name)
+  if (before !== undefined) return before
+  const plain = name.replaceAll(ENCODED, toCode)
+  const made = RESERVED.test(plain) ? `${plain}_` : plain
+  if (known.size < NAMES_MAX) known.set(name, made)
   return made
+}
+
+function toCode (character: string): string {
+  return `_x${character.charCodeAt(0).toString(16).padStart(2, '0')}_`
+}
+
+/** The names of fields that differ from another one only in case, in lower case. */
+function findTwice (names: readonly string[]): ReadonlySet<string> {
+  const seen = new Set<string>()
+  const twice = new Set<string>()
+  for (const name of names) {
+    const lower = name.toLowerCase()
+    if (seen.has(lower)) twice.add(lower)
+    seen.add(lower)
+  }
+  return twice
 }
 
 /** The value of the tag for a device, not escaped. `decodeURIComponent` is its inverse. */
@@ -51,15 +71,24 @@ function escapeTag (text: string): string {
   return /[ ,=]/.test(text) ? text.replaceAll(/[ ,=]/g, '\\$&') : text
 }
 
-/** @returns `null`: the reading has no value that the database can hold; it may be a sign of life only */
-export function toLine (row: ReadingRow, partition: number, lineEnd: LineEnd): string | null {
-  let fields = ''
+/**
+ * @param isCaseBlind - names that differ only in case are one column; where a reading has such names, capital letters are codes
+ * @returns `null`: the reading has no value that the database can hold; it may be a sign of life only
+ */
+export function toLine (row: ReadingRow, partition: number, lineEnd: LineEnd, isCaseBlind = false): string | null {
+  const names: string[] = []
+  const values: string[] = []
   for (const name in row.fields) {
     if (name === 'device' || name === 'timestamp') continue
     const value = toValue(row.fields[name], lineEnd)
-    if (value !== null) fields += `${fields === '' ? '' : ','}${toFieldName(name)}=${value}`
+    if (value === null) continue
+    names.push(toFieldName(name))
+    values.push(value)
   }
-  if (fields === '') return null
+  if (names.length === 0) return null
+  const twice = isCaseBlind ? findTwice(names) : NONE
+  const fields = names.map((name, at) =>
+    `${twice.has(name.toLowerCase()) ? name.replaceAll(/[A-Z]/g, toCode) : name}=${values[at]}`).join(',')
   const device = escapeTag(toDeviceTag(row.device))
   return `${MEASUREMENT},${DEVICE_TAG}=${device},${PARTITION_TAG}=${partition} ${fields} ${toNanoseconds(row)}`
 }

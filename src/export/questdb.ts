@@ -43,6 +43,7 @@ export function createQuestDb ({ ask }: DialectOptions): Dialect {
     path: '/write',
     query: { precision: 'n' },
     lineEnd: '\\\n',
+    isCaseBlind: true,
     async prepare () {
       await query(CREATE)
       const fault = await findFault()

@@ -47,6 +47,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       // Sent again, and late.
       await rig.writeReadings(rows.slice(0, 1000))
       await rig.writeReadings(IDS.map((id, n) => toRow(id, FIRST_S + n, { heartRateValue: n })))
+      await rig.writeReadings([toRow('case', FIRST_S, { hr: 1, HR: 2 })])
       const first = await startExport(t, variables)
       await until(async () => await isExported(rig, query))
       t.same(await query('select errors from dead_letters'), [])
@@ -59,7 +60,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
       await until(async () => await second.metric('vital_export_unapplied_transactions') === 0)
       await until(async () => await database.count('heartRateValue', 'ward-3') >= rows.length)
       t.equal(await database.count('heartRateValue', 'ward-3'), rows.length)
-      t.same(await database.devices(), [...IDS, 'ward-3'].sort())
+      t.same(await database.devices(), [...IDS, 'case', 'ward-3'].sort())
+      for (const field of name === 'QuestDB' ? ['hr', '_x48__x52_'] : ['hr', 'HR']) t.equal(await database.count(field, 'case'), 1, field)
       const found = await database.averages('ward-3', 'heartRateValue', FIRST_S, FIRST_S + 7200)
       const expected = toAverages(rows)
       t.equal(expected.size, 24)

@@ -36,6 +36,39 @@ t.test('ids come back by decodeURIComponent, and most are written unchanged', (t
 
 t.test('names of fields that a database reserves or refuses are changed', (t) => {
   t.same(['heartRateValue', 'a-b', 'time', 'Timestamp', 'logPartition', '', 'é'].map(toFieldName),
-    ['heartRateValue', 'a_2d_b', 'time_', 'Timestamp_', 'logPartition_', '_', '_e9_'])
+    ['heartRateValue', 'a_x2d_b', 'time_', 'Timestamp_', 'logPartition_', '_', '_xe9_'])
+  t.same(['heart_rate', 'avg_24_h', 'x_max', 'pos_x2d', 'pos_x2_max', 'time_', 'a_x2d_b', 'a_X2D_b'].map(toFieldName),
+    ['heart_rate', 'avg_24_h', 'x_max', 'pos_x2d', 'pos_x2_max', 'time__', 'a_x5f_x2d_b', 'a_x5f_X2D_b'])
+  t.end()
+})
+
+/** All texts of up to six of these characters, and each reserved name with such a text behind it. */
+function * createNames (): Generator<string> {
+  const texts = ['']
+  for (let length = 0; length < 6; length++) {
+    texts.push(...texts.filter((text) => text.length === length).flatMap((text) => ['_', 'x', '2', 'd', '-'].map((next) => text + next)))
+  }
+  yield * texts
+  for (const reserved of ['time', 'TIME', 'timestamp', 'device', 'logPartition']) for (const text of texts) yield reserved + text
+}
+
+t.test('two fields never have one name', (t) => {
+  const taken = new Map<string, string>()
+  for (const name of createNames()) {
+    const made = toFieldName(name)
+    if (taken.has(made) || !/^\w+$/.test(made)) t.fail(`${made} of ${JSON.stringify([taken.get(made), name])}`)
+    taken.set(made, name)
+  }
+  t.ok(taken.size > 100_000)
+  t.end()
+})
+
+t.test('where names are one in any case, those of a reading stay apart', (t) => {
+  const toNames = (fields: Record<string, unknown>, isCaseBlind: boolean) =>
+    [...toLine(toRow('d', 5, fields), 0, '\\\n', isCaseBlind)!.matchAll(/([^ ,=]+)=\d+(?=[, ])/g)].map(([, name]) => name).slice(1)
+  const fields = { hr: 1, HR: 2, Hr: 3, heartRateValue: 4, _x48_r: 5, time: 6, Time: 7 }
+  t.same(toNames(fields, true), ['hr', '_x48__x52_', '_x48_r', 'heartRateValue', '_x5f_x48_r', 'time_', '_x54_ime_'])
+  t.same(toNames(fields, false), ['hr', 'HR', 'Hr', 'heartRateValue', '_x5f_x48_r', 'time_', 'Time_'])
+  t.same(toNames({ HR: 2 }, true), ['HR'])
   t.end()
 })
