@@ -28,8 +28,11 @@ export type Authentication =
    * set where a principal of that id exists.
    */
   | { readonly status: 'refused', readonly reason: LoginRefusal, readonly principalId?: string }
-  /** Cannot be verified now: held, tried again, and closed without a CONNACK in the end; at once when overloaded. */
-  | { readonly status: 'unavailable', readonly isOverloaded?: true }
+  /**
+   * Cannot be verified now: held, tried again, and closed without a CONNACK in the end; at once when overloaded.
+   * `isUnasked`: not known in memory, and the caller allowed no look-up.
+   */
+  | { readonly status: 'unavailable', readonly isOverloaded?: true, readonly isUnasked?: true }
 
 /** Verifies credentials. An error is logged and answered as `unavailable`. */
 export type Authenticate = (credentials: Credentials) => Authentication | Promise<Authentication>

@@ -92,6 +92,7 @@ export function createAdmission (options: AdmissionOptions) {
       refusals.note({ transport: 'grpc', reason, principal, remoteAddress: caller.address, route: caller.path })
     }
     if (authentication.status === 'unavailable') {
+      if (authentication.isUnasked === true) return limited()
       note('unavailable')
       return UNVERIFIED
     }
@@ -122,9 +123,9 @@ export function createAdmission (options: AdmissionOptions) {
       proceed()
     }
     const headers = { authorization: firstOf(metadata, 'authorization'), 'x-api-key': firstOf(metadata, 'x-api-key') }
-    const authentication = authenticate(headers, certificateNamesOf(call.library))
+    const mayLookUp = () => !failures.isExhausted(toAddressKey(caller.address))
+    const authentication = authenticate(headers, certificateNamesOf(call.library), mayLookUp)
     if (!(authentication instanceof Promise)) decide(authentication)
-    else if (failures.isExhausted(toAddressKey(caller.address))) call.end(limited())
     // Authentication never rejects.
     else authentication.then(decide, () => { call.end(UNVERIFIED) })
   }

@@ -10,8 +10,11 @@ import { HTTP_ERRORS } from './errors.ts'
 import { HTTP_LIMITS } from './limits.ts'
 import { createRateLimit, createRequestRate, type SpendTogether } from './rate-limit.ts'
 
-/** Authenticates a request; at once for a known credential. It never rejects. */
-export type HttpAuthenticate = (headers: IncomingHttpHeaders) => Authentication | Promise<Authentication>
+/**
+ * Authenticates a request; at once for a known credential. It never rejects.
+ * @param mayLookUp - asked about a credential that is not known in memory; no: it is `unavailable` and `isUnasked`
+ */
+export type HttpAuthenticate = (headers: IncomingHttpHeaders, mayLookUp: () => boolean) => Authentication | Promise<Authentication>
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -68,8 +71,8 @@ export interface HttpAuthenticationOptions {
 
 /**
  * The first hook of every request: authenticates it and checks the route's roles, before the body is read. A known
- * credential passes in the same turn. An address that sent many bad credentials gets no look-ups for a while; known
- * credentials from that address still pass.
+ * credential passes in the same turn. An address that sent many bad credentials gets no look-ups of secrets and tokens
+ * for a while; those known in memory still pass.
  */
 export function addAuthentication (
   app: HttpApp,
@@ -93,7 +96,9 @@ export function addAuthentication (
 
   /** @returns the error to answer with; `null` when the request is admitted */
   function admit (request: FastifyRequest, authentication: Authentication): Error | null {
-    if (authentication.status === 'unavailable') return new HTTP_ERRORS.AuthenticationUnavailable()
+    if (authentication.status === 'unavailable') {
+      return authentication.isUnasked === true ? limited() : new HTTP_ERRORS.AuthenticationUnavailable()
+    }
     if (authentication.status === 'refused') {
       // A request without a credential is not a guess.
       const isGuess = request.headers.authorization !== undefined || request.headers['x-api-key'] !== undefined
@@ -112,17 +117,16 @@ export function addAuthentication (
   }
 
   function onRequest (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void {
-    const authentication = authenticate(toHeaders(request))
+    const authentication = authenticate(toHeaders(request), () => !failures.isExhausted(addressOf(request)))
     const finish = (settled: Authentication) => {
       const error = admit(request, settled)
       const passes = isPublic(request) || (settled.status === 'unavailable' && answersUnverified(request))
       if (error === null || (passes && !(error instanceof HTTP_ERRORS.TooManyRequests))) return done()
-      if (settled.status === 'unavailable') noteRefusal(request, 'unavailable')
+      if (settled.status === 'unavailable' && settled.isUnasked !== true) noteRefusal(request, 'unavailable')
       if (settled.status === 'refused') noteRefusal(request, settled.reason, settled.principalId)
       done(error)
     }
     if (!(authentication instanceof Promise)) return finish(authentication)
-    if (failures.isExhausted(addressOf(request))) return done(limited())
     authentication.then(finish, done)
   }
 

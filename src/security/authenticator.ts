@@ -26,6 +26,7 @@ import { isToken, type TokenCheck, type Tokens } from './tokens.ts'
 const OPEN: Authentication = { status: 'accepted', principal: null }
 const UNAVAILABLE: Authentication = { status: 'unavailable' }
 const OVERLOADED: Authentication = { status: 'unavailable', isOverloaded: true }
+const UNASKED: Authentication = { status: 'unavailable', isUnasked: true }
 
 /** Transport and result of a login, for the counters. */
 export interface Login {
@@ -43,6 +44,10 @@ interface AuthenticatorOptions {
 }
 
 type Awaitable<T> = T | Promise<T>
+
+/** Whether an unknown secret or token may be looked up; called only for one that is not known in memory. */
+export type MayLookUp = () => boolean
+const ALWAYS: MayLookUp = () => true
 
 /** Continues at once when `value` is there already. */
 function then<T, R> (value: Awaitable<T>, next: (value: T) => Awaitable<R>): Awaitable<R> {
@@ -81,8 +86,9 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
 
   /**
    * By the headers of a request: `Authorization: Bearer` with a secret or a token, or `X-API-Key` with a secret.
+   * @param mayLookUp - where it says no, a credential that is not known in memory is `unavailable` and `isUnasked`
    */
-  function authenticateHttp (headers: IncomingHttpHeaders): Awaitable<Authentication> {
+  function authenticateHttp (headers: IncomingHttpHeaders, mayLookUp = ALWAYS): Awaitable<Authentication> {
     const now = mode()
     if (now === 'open') return OPEN
     if (now !== 'closed') return count('http', UNAVAILABLE)
@@ -90,34 +96,39 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
     // Probes and browsers present none, which is not a login.
     return credential === null
       ? refused('no_credentials')
-      : then(identifyHttp(credential), (authentication) => count('http', authentication))
+      : then(identifyHttp(credential, mayLookUp), (authentication) => count('http', authentication))
   }
 
   /**
    * By the metadata of a call, as {@link authenticateHttp}, or by the client certificate of its connection.
-   * @param certificateNames - common names first; empty without a valid certificate
+   * @param certificateNames - common names first; empty without a valid certificate, which is no guess and is always
+   *   looked up
    */
-  function authenticateGrpc (headers: IncomingHttpHeaders, certificateNames: readonly string[]): Awaitable<Authentication> {
+  function authenticateGrpc (
+    headers: IncomingHttpHeaders, certificateNames: readonly string[], mayLookUp = ALWAYS
+  ): Awaitable<Authentication> {
     const now = mode()
     if (now === 'open') return OPEN
     if (now !== 'closed') return count('grpc', UNAVAILABLE)
     const credential = credentialOf(headers)
     if (credential !== null) {
-      return then(identifyHttp(credential), (authentication) => count('grpc', authentication))
+      return then(identifyHttp(credential, mayLookUp), (authentication) => count('grpc', authentication))
     }
     const id = certificateNames.find(isPrincipalId)
     if (id === undefined) return refused('no_credentials')
     return then(directory.find(id), (answer) => count('grpc', acceptDevice(id, answer)))
   }
 
-  function identifyHttp (credential: string): Awaitable<Authentication> {
+  function identifyHttp (credential: string, mayLookUp: MayLookUp): Awaitable<Authentication> {
     if (isSecret(credential)) {
       const digest = digestOf(credential)
+      if (!directory.isKnownDigest(digest) && !mayLookUp()) return UNASKED
       return then(directory.findByDigest(digest), (answer) => answer === undefined
         ? refuseSecret(digest)
         : acceptSecret(answer, digest))
     }
     if (tokens === null || !isToken(credential)) return refused('malformed')
+    if (!tokens.isKnown(credential) && !mayLookUp()) return UNASKED
     return then(tokens.check(credential), (token) => acceptToken(token, undefined))
   }
 
@@ -171,7 +182,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   }
 
   function count<A extends Authentication> (transport: Login['transport'], authentication: A): A {
-    onLogin({ transport, outcome: authentication.status })
+    if (authentication !== UNASKED) onLogin({ transport, outcome: authentication.status })
     return authentication
   }
 

@@ -101,6 +101,9 @@ export function createDirectory (options: DirectoryOptions) {
       return cache.getByDigest(digest) ?? (unknownDigests.has(digest) ? undefined : ask(byDigest, digest))
     },
 
+    /** Whether {@link findByDigest} answers without a query. */
+    isKnownDigest: (digest: string): boolean => cache.getByDigest(digest) !== undefined || unknownDigests.has(digest),
+
     /** The former principal of a deleted secret's digest, as far as this process knows. */
     formerOwnerOf: (digest: string): string | undefined => cache.formerOwnerOf(digest),
 

@@ -104,15 +104,21 @@ export function createTokens ({ keys, issuer, audience, algorithms, roleClaim, o
     return { principal, expiresAtMs }
   }
 
+  function recall (digest: string): VerifiedToken | undefined {
+    if (!keys.isTrusted) remembered.clear()
+    const known = remembered.get(digest)
+    return known !== undefined && known.untilMs > Date.now() ? known : undefined
+  }
+
   return {
     /** At once when it was verified within the last minute. @param token - has the form of one, see {@link isToken} */
     check (token: string): TokenCheck | Promise<TokenCheck> {
       const digest = digestOf(token)
-      if (!keys.isTrusted) remembered.clear()
-      const known = remembered.get(digest)
-      if (known !== undefined && known.untilMs > Date.now()) return known
-      return verify(token, digest)
+      return recall(digest) ?? verify(token, digest)
     },
+
+    /** Whether {@link check} answers at once. */
+    isKnown: (token: string): boolean => recall(digestOf(token)) !== undefined,
 
     /** Forgets the tokens that a removed key has signed. */
     forget (): void {

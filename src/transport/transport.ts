@@ -159,8 +159,8 @@ async function loadGrpc () {
 
 /** The gateway may be open to this machine, but not on an address that others reach. */
 function demandCredentials (authenticate: HttpAuthenticate): HttpAuthenticate {
-  return async (headers) => {
-    const answer = await authenticate(headers)
+  return async (headers, mayLookUp) => {
+    const answer = await authenticate(headers, mayLookUp)
     return answer.status === 'accepted' && answer.principal === null
       ? { status: 'refused', reason: 'no_credentials' }
       : answer

@@ -40,8 +40,10 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
   const asked: string[] = []
   const directory = createDirectory({
     findByIds: (ids) => { asked.push(...ids); return Promise.resolve(people.filter(({ id }) => ids.includes(id)).map(toRow)) },
-    findByDigests: (digests) => Promise.resolve(people.filter(({ secret }) => secret !== undefined &&
-      digests.includes(digestOf(secret))).map(toRow)),
+    findByDigests: (digests) => {
+      asked.push(...digests)
+      return Promise.resolve(people.filter(({ secret }) => secret !== undefined && digests.includes(digestOf(secret))).map(toRow))
+    },
     onFailure: () => {}
   })
   const checked: string[] = []
@@ -56,6 +58,7 @@ function create (people: Someone[], { mode = 'closed' as AccessMode } = {}) {
       const [, id = '', role] = token.split('.')
       return role === 'device' || role === 'operator' ? { principal: { id, role }, expiresAtMs: 9e15 } : { reason: 'invalid_token' }
     },
+    isKnown: (token) => token.includes('.known.'),
     forget () {}
   }
   const authenticator = createAuthenticator({
@@ -93,6 +96,26 @@ t.test('cached principals are answered without a promise, over both transports',
     t.match(answer, accepted('a'))
   }
   t.same(logins.slice(-3), ['mqtt accepted', 'http accepted', 'http accepted'])
+})
+
+t.test('without leave to look up, only credentials that are known in memory are answered', async (t) => {
+  const [secret, wrong] = [generateSecret(), generateSecret()]
+  const { authenticator: { authenticateHttp, authenticateGrpc }, asked, logins } = create([{ id: 'a', secret }, { id: 'c' }])
+  const never = () => false
+  for (const credential of [secret, wrong, 'eyJ0.ann.operator']) {
+    const headers = { authorization: `Bearer ${credential}` }
+    t.strictSame(authenticateHttp(headers, never), { status: 'unavailable', isUnasked: true })
+    t.strictSame(authenticateGrpc(headers, [], never), { status: 'unavailable', isUnasked: true })
+  }
+  await new Promise((resolve) => { setTimeout(resolve, 50) })
+  t.strictSame(asked, [], 'nothing is asked, not even after the answer')
+  t.strictSame(logins, [])
+  t.match(await authenticateHttp({ 'x-api-key': secret }), accepted('a'))
+  t.match(await authenticateHttp({ 'x-api-key': wrong }), refused('wrong_secret'))
+  t.match(authenticateHttp({ 'x-api-key': secret }, never), accepted('a'))
+  t.match(authenticateHttp({ 'x-api-key': wrong }, never), refused('wrong_secret'))
+  t.match(await authenticateHttp({ authorization: 'Bearer eyJ0.known.operator' }, never), accepted('known', 'operator'))
+  t.match(await authenticateGrpc({}, ['c'], never), accepted('c'), 'a valid certificate is no guess')
 })
 
 t.test('wrong credentials are refused; the log has the reason, and the id only if the principal exists', async (t) => {
