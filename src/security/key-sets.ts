@@ -119,8 +119,13 @@ async function fetchText (url: string): Promise<string> {
     redirect: 'error', signal: AbortSignal.timeout(jwksTimeoutMs), headers: { accept: 'application/json' }
   })
   if (response.status !== 200) throw new Error(`${url} answers ${response.status}`)
-  if (Number(response.headers.get('content-length') ?? 0) > jwksBytesMax) {
-    throw new Error(`${url} answers more than ${jwksBytesMax} bytes`)
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  // An error that leaves the loop cancels the answer. Its Content-Length may be missing.
+  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
+    bytes += chunk.byteLength
+    if (bytes > jwksBytesMax) throw new Error(`${url} answers more than ${jwksBytesMax} bytes`)
+    chunks.push(chunk)
   }
-  return await response.text()
+  return Buffer.concat(chunks).toString()
 }

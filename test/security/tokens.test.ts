@@ -165,6 +165,32 @@ t.test('keys by URL: without an answer of the issuer its last keys are used, the
   t.match(await tokens.check(await sign('ann')), { principal: { id: 'ann' } })
 })
 
+t.test('an answer of the issuer is bounded while it is read, and then its connection ends', async (t) => {
+  let sent = 0
+  let told = () => {}
+  const closed = new Promise<void>((resolve) => { told = resolve })
+  const server = createServer((_request, response) => {
+    response.on('close', () => { told() })
+    const chunk = ' '.repeat(64 * 1024)
+    const send = () => {
+      // Without a bound the reader would take all of it, and then find the keys.
+      for (; sent < 1024; sent++) if (!response.write(chunk)) { sent++; response.once('drain', send); return }
+      response.end('{"keys":[]}')
+    }
+    send()
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()))
+  t.teardown(() => { server.close() })
+  const failures: unknown[] = []
+  const keys = await createKeySet(`http://127.0.0.1:${(server.address() as AddressInfo).port}/jwks`, {
+    onFailure: (error) => failures.push(error)
+  })
+  await t.rejects(keys.getKey({ alg: 'ES256' }, { payload: '', signature: '' }), /answers more than 1048576 bytes/)
+  t.equal(failures.length, 1)
+  await closed
+  t.ok(sent < 1024, `${sent} of 1,024 parts of 64 KiB were sent`)
+})
+
 t.test('a file without a key set stops the start', async (t) => {
   const file = join(await createTestDir(t), 'jwks.json')
   await t.rejects(createKeySet(file), { code: 'ENOENT' })
