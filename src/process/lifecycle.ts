@@ -14,9 +14,13 @@ export interface Lifecycle {
   readonly isStopping: boolean
   /** Called during the stop, the last one first. */
   onStop (end: () => Promise<void> | void): void
-  /** Runs the start once; when it fails, what it had begun is ended first. */
+  /** Runs the start once; when it fails, what it had begun is ended first. @throws the error of the start */
   start<T> (parts: () => Promise<T>): Promise<T>
-  /** May be called again, and before the start has ended. Settles when everything has ended. */
+  /**
+   * May be called again, and before the start has ended. Settles when everything has ended. An end that fails does not
+   * keep the others from being run.
+   * @throws the first error of them
+   */
   stop (): Promise<void>
 }
 
@@ -30,7 +34,15 @@ export function createLifecycle (): Lifecycle {
     stopping.abort(new StartStopped('the gateway stops'))
     stopped ??= (async () => {
       await started
-      for (const end of ends.reverse()) await end()
+      const errors: unknown[] = []
+      for (const end of ends.reverse()) {
+        try {
+          await end()
+        } catch (error) {
+          errors.push(error)
+        }
+      }
+      if (errors.length > 0) throw errors[0]
     })()
     return stopped
   }
@@ -46,7 +58,8 @@ export function createLifecycle (): Lifecycle {
       try {
         return await running
       } catch (error) {
-        await stop()
+        // What failed at the end is most likely a consequence.
+        await stop().catch(() => {})
         throw error
       }
     },
