@@ -1,5 +1,10 @@
 import { parseEnv } from 'node:util'
+import { EnvironmentSchema } from '../../schemas/environment.ts'
 import { ConfigError } from './config-error.ts'
+
+/** A line that begins with the name of a variable of ours, or with one that looks like it, and has no `=` behind it. */
+const NAMES = ['VITAL_\\w+', 'KAFKA_\\w+', ...Object.keys(EnvironmentSchema.properties)].join('|')
+const WITHOUT_VALUE = new RegExp(`^\\s*(?:export\\s+)?(${NAMES})\\b(?!\\s*=)`)
 
 /**
  * The variables of an `.env` file. Editors of other systems write a byte order mark, CRLF or UTF-16; each is read.
@@ -8,7 +13,7 @@ import { ConfigError } from './config-error.ts'
 export function parseEnvironmentFile (bytes: Buffer): Record<string, string> {
   const text = toText(bytes).replace(/^\ufeff/, '').replaceAll(/\r\n?/g, '\n')
   for (const [index, line] of text.split('\n').entries()) {
-    const name = /^\s*(?:export\s+)?(VITAL_\w+|KAFKA_\w+|DATABASE(?:_READ)?_URL)\b(?!\s*=)/.exec(line)?.[1]
+    const name = WITHOUT_VALUE.exec(line)?.[1]
     // The parser of Node.js would skip the line silently.
     if (name !== undefined) throw new ConfigError(`.env, line ${index + 1}: write ${name}=value.`)
   }

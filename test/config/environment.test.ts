@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { EnvironmentSchema } from '../../schemas/environment.ts'
 import { parseEnvironmentFile } from '../../src/config/environment-file.ts'
 import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
@@ -78,6 +79,9 @@ t.test('.env is read with the encodings and line ends of every system', (t) => {
   t.throws(() => parseEnvironmentFile(Buffer.from('A=1\nVITAL_MQTT_PORT: 1884\n')), {
     constructor: ConfigError, message: /line 2: write VITAL_MQTT_PORT=value/
   })
+  for (const name of [...Object.keys(EnvironmentSchema.properties), 'VITAL_UNHEARD_OF']) {
+    t.throws(() => parseEnvironmentFile(Buffer.from(`A=1\n${name} x\n`)), { message: new RegExp(`line 2: write ${name}=value`) }, name)
+  }
   t.end()
 })
 
