@@ -82,9 +82,9 @@ t.test('a database that refuses the login stops the start, because waiting does 
   for (const [part, value] of [['password', 'wrong'], ['pathname', '/nowhere']] as const) {
     const url = new URL(connectionString)
     url[part] = value
-    const { exited, lines } = await spawnGateway(t, { DATABASE_URL: url.href })
+    const { exited, stderr } = await spawnGateway(t, { DATABASE_URL: url.href })
     t.same(await exited, [1, null])
-    t.match(lines.at(-1)?.msg, /password authentication failed|"nowhere" does not exist/)
+    t.match(stderr(), /^DATABASE_URL: PostgreSQL refuses .*(?:password authentication failed|"nowhere" does not exist).*\n$/)
   }
 })
 

@@ -82,8 +82,7 @@ async function keepConnecting ({ connect, signal, logger }: ConnectOptions, firs
 }
 
 function isOutage (error: unknown): boolean {
-  // Class 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL.
-  return classifyError(error) === 'retry' && !/^(?:28|3D)/.test(toSqlState(error) ?? '') && !isTlsFault(error)
+  return classifyError(error) === 'retry' && !isRefusal(error) && !isTlsFault(error)
 }
 
 /** Error codes of certificates: those of OpenSSL as Node.js names them, and those of Node.js itself. */
@@ -96,7 +95,14 @@ function isTlsFault (error: unknown): boolean {
     (typeof code === 'string' && TLS_CODES.test(code))
 }
 
+/** SQLSTATE classes 28, invalid_authorization, and 3D, invalid_catalog_name: at start that is a mistake in DATABASE_URL. */
+const isRefusal = (error: unknown): boolean => /^(?:28|3D)/.test(toSqlState(error) ?? '')
+
 function explain (error: unknown): unknown {
+  if (isRefusal(error)) {
+    return new ConfigError(`DATABASE_URL: PostgreSQL refuses the connection: ${messageOf(error)} (SQLSTATE ` +
+      `${toSqlState(error)}). Correct the user, the password or the database in it, or make them at the server.`, { cause: error })
+  }
   if (!isTlsFault(error)) return error
   return new ConfigError(`DATABASE_URL asks for TLS, and that fails: ${messageOf(error)}. Turn TLS on at the server ` +
     'and name the authority of its certificate (sslrootcert=FILE), or say sslmode=disable where the network itself ' +

@@ -4,6 +4,7 @@ import { type Config, createConfig, readEnvironment } from '../config/config.ts'
 import { ConfigError } from '../config/config-error.ts'
 import { createIdHash } from '../log/log-ids.ts'
 import { createLogger } from '../log/logger.ts'
+import { SpoolError } from '../ingest/journal/spool/spool-error.ts'
 import { explainStartFault } from './start-fault.ts'
 import type { Signals } from './signals.ts'
 
@@ -31,6 +32,8 @@ export function run (signals: Signals, create: (options: { config: Config, logge
 
   // A bug leaves state that cannot be trusted. The process ends; devices still hold unacknowledged readings.
   process.on('uncaughtException', (error) => {
+    // Not a bug: PostgreSQL came back, and what it answers cannot be corrected by waiting (connect-database.ts).
+    endIfCoded(error, logger)
     logger.fatal({ err: error }, 'a bug ends the process')
     process.exit(1)
   })
@@ -65,9 +68,8 @@ export function run (signals: Signals, create: (options: { config: Config, logge
 
   service.start().catch((error: unknown) => {
     if (isStopping) return
-    const fault = explainStartFault(error, config)
-    if (fault instanceof ConfigError) exitWith(fault)
-    if (error instanceof StorageError) {
+    endIfCoded(explainStartFault(error, config), logger)
+    if (error instanceof SpoolError) {
       logger.fatal({ code: error.code }, error.message)
       process.exit(1)
     }
@@ -93,6 +95,14 @@ function openIdHash (config: Config): (id: string) => string {
     if (!(fault instanceof ConfigError)) throw error
     return exitWith(fault)
   }
+}
+
+/** Ends the process, without a stack, for a fault whose message says what to do. */
+function endIfCoded (error: unknown, logger: Logger): void {
+  if (error instanceof ConfigError) exitWith(error)
+  if (!(error instanceof StorageError)) return
+  logger.fatal({ code: error.code }, error.message)
+  process.exit(1)
 }
 
 /** A fault that the operator has to correct is printed as a sentence, without a stack. */

@@ -66,6 +66,7 @@ t.test('an error at the start is one line that names the variable', { timeout: 1
   const cases: Array<[Record<string, string>, RegExp]> = [
     [{ VITAL_DATA_DIR: join(dir, 'file') }, /^VITAL_DATA_DIR=\S+ is not a directory.*set VITAL_DATA_DIR.*\n$/],
     [{ VITAL_DATA_DIR: join(dir, 'file/below') }, /^VITAL_DATA_DIR=\S+ is not a directory.*\n$/],
+    [{ VITAL_DATA_DIR: join(dir, 'file'), VITAL_LOG_HASH_IDS: 'true' }, /^VITAL_DATA_DIR=\S+ is not a directory.*\n$/],
     [{ VITAL_HOST: '192.0.2.1', VITAL_ALLOW_ANONYMOUS: 'true' }, /^VITAL_HOST is not an address of this machine \(EADDRNOTAVAIL\).*\n$/]
   ]
   // Linux refuses a directory here as if its parent were missing.

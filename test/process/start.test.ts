@@ -6,6 +6,7 @@ import { ConfigError } from '../../src/config/config-error.ts'
 import { createGateway } from '../../src/gateway.ts'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
 import { connectClient, startGateway } from '../helpers/gateway.ts'
+import { spawnGateway } from '../helpers/gateway-process.ts'
 import { createEmptyDatabase, createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { openCredentials } from '../helpers/credentials.ts'
 import { until } from '../helpers/until.ts'
@@ -95,4 +96,15 @@ t.test('a migration that waits does not keep the gateway from listening', async 
   t.equal(await statusOf(`${httpUrl}/metrics`), 200)
   await holder.query('select pg_advisory_unlock_all()')
   await until(async () => await statusOf(`${httpUrl}/health/ready`) === 200, 'it is ready')
+})
+
+t.test('PostgreSQL comes back with a schema that is too new: the process ends with that, not as after a bug', async (t) => {
+  const database = await createDatabaseSwitch(t)
+  await database.query("insert into vital_migrations (name, timestamp) values ('900-from-the-future', 'now')")
+  await database.off()
+  const { exited, lines, said } = await spawnGateway(t, { DATABASE_URL: database.connectionString })
+  await said(/^not ready until PostgreSQL answers/)
+  await database.on()
+  t.same(await exited, [1, null])
+  t.match(lines.at(-1), { level: 60, code: 'VITAL_SCHEMA_NEWER', msg: /900-from-the-future/, err: undefined })
 })
