@@ -146,13 +146,17 @@ function checkReadings (before: readonly Scrape[], received: Received, after: re
 
 function checkDeadLetters (before: readonly Scrape[], received: Received, after: readonly Scrape[]): Finding {
   const { deadLettersDeleted } = received
+  const refused = total(after, ({ lettersRefused }) => lettersRefused)
   return checkRows({
     subject: 'dead letters',
     rows: received.deadLetters,
     counted: 'dead-lettered',
     least: total(before, ({ own }) => own.deadLettered),
     most: total(after, ({ own, pending }) => own.deadLettered + pending),
-    missing: [{ most: deadLettersDeleted, text: `PostgreSQL counts ${deadLettersDeleted} deleted: discarded, or replayed` }],
+    missing: [
+      { most: deadLettersDeleted, text: `PostgreSQL counts ${deadLettersDeleted} deleted: discarded, or replayed` },
+      { most: refused, text: `PostgreSQL refused ${refused}: they are in refused-dead-letters.ndjson of the data directory` }
+    ],
     surplus: [
       {
         most: total(after, ({ own }) => own.databaseRejected),

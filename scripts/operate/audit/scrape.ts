@@ -33,6 +33,8 @@ export interface Scrape {
   readonly spoolReadings: number
   readonly spoolBytes: number
   readonly spoolDamage: number
+  /** Dead letters that PostgreSQL refused: in a file of the data directory, or dropped because it was full. */
+  readonly lettersRefused: number
   readonly isDatabaseUp: boolean
   readonly retentionReadings: number
 }
@@ -84,6 +86,7 @@ export function toScrape (url: string, text: string): Scrape {
     spoolReadings: sum('vital_spool_readings'),
     spoolBytes: sum('vital_spool_bytes'),
     spoolDamage: sum('vital_spool_damaged_stretches_total'),
+    lettersRefused: sum('vital_dead_letters_refused_total'),
     isDatabaseUp: sum('vital_database_up') === 1,
     retentionReadings: sum('vital_retention_removed_readings_total')
   }

@@ -21,6 +21,7 @@ const SCRAPE: Scrape = {
   spoolReadings: 0,
   spoolBytes: 0,
   spoolDamage: 0,
+  lettersRefused: 0,
   isDatabaseUp: true,
   retentionReadings: 0
 }
@@ -61,6 +62,9 @@ t.test('missing rows are explained as far as the evidence reaches', async (t) =>
     status: 'explained', text: /2 deleted: discarded, or replayed/
   })
   t.match(find('dead letters', { deadLetters: 0, deadLettersDeleted: 2 }), { status: 'wrong' })
+  t.match(find('dead letters', { deadLetters: 1 }, { lettersRefused: 2 }), {
+    status: 'explained', text: /PostgreSQL refused 2: they are in refused-dead-letters\.ndjson/
+  })
   t.match(find('dead letters', { deadLetters: 2, readingsDeleted: 9, gateways: 3 }), { status: 'wrong' },
     'evidence for a surplus does not explain a loss')
 })
