@@ -80,13 +80,24 @@ export function toExcess (payload: Buffer): { readonly reason: Reason, readonly 
   return names > READING_NAMES_MAX ? { reason: 'invalid_reading', message: TOO_MANY_NAMES } : null
 }
 
+// eslint-disable-next-line no-control-regex -- a string must not hold them [RFC 8259 §7]
+const CUT_STRING = /"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*(?:\\(?:u[0-9a-fA-F]{0,3})?)?$/y
+const CUT_WORD = /(?:t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?|-)$/y
+
+/** Whether the text ends at this position, or within a string or word that begins there. */
+function isCut (text: string, at: number): boolean {
+  CUT_STRING.lastIndex = at
+  CUT_WORD.lastIndex = at
+  return at >= text.length || CUT_STRING.test(text) || CUT_WORD.test(text)
+}
+
 /**
  * The position at which the text stops being JSON. V8 reports it only sometimes, and quotes the payload. A payload must
  * not be part of a message that is logged or announced.
  */
 export function toParseMessage (text: string): string {
   const at = walkJson(text)
-  if (at >= text.length) return 'it ends too early'
+  if (isCut(text, at)) return 'it ends too early'
   const isNoNumber = /^[+-]?(?:nan|inf)/i.test(text.slice(at, at + 5))
   return 'unexpected character at position ' +
     `${at}${isNoNumber ? '; JSON has no NaN and no infinity: leave the field out' : ''}`

@@ -91,7 +91,10 @@ t.test('refused payloads, with the reason and the path of each fault', (t) => {
   t.match(messageOf('{"timestamp":1,"heartRateValue":nan}'), /position 32; JSON has no NaN/)
   t.match(messageOf('{"timestamp":1,"x":NaN}'), /position 19; JSON has no NaN/)
   t.match(messageOf('{"timestamp":1,}'), /unexpected character at position 15$/)
-  t.match(messageOf('{"timestamp":1'), /it ends too early/)
+  for (const cut of ['{"timestamp":1', '{"timest', '{"timestamp":1,"note":"\\u00', '{"timestamp":1,"worn":tru', '{"timestamp":-']) {
+    t.match(messageOf(cut), /it ends too early/, cut)
+  }
+  t.match(messageOf('{"note":"a\nb'), /unexpected character at position 8$/, 'a line feed in a string')
   t.end()
 })
 
