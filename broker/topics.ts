@@ -110,9 +110,12 @@ export function toSharedFilter ({ name, filter }: { readonly name: string, reado
 
 const SHARE_PREFIX = '$share/'
 
+/** Whether it begins as shared subscriptions of some other brokers do. No message ever matches it. */
+export const isQueue = (filter: string): boolean => filter.startsWith('$queue/')
+
 /**
  * Whether it is the filter of a shared subscription, which MQTT 3.1.1 does not have: no message would ever match it.
  */
 export function isShared (filter: string): boolean {
-  return filter.startsWith(SHARE_PREFIX) || filter.startsWith('$queue/')
+  return filter.startsWith(SHARE_PREFIX) || isQueue(filter)
 }

@@ -2,7 +2,7 @@ import type { Remote } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { SubscriptionGuard } from '../deliver/subscription-guard.ts'
 import type { Sessions } from '../session/sessions.ts'
-import { isShared } from '../topics.ts'
+import { isQueue, isShared } from '../topics.ts'
 import {
   DISCONNECT, PINGREQ, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, SUBSCRIBE, typeOf, UNSUBSCRIBE
 } from '../wire/fixed-header.ts'
@@ -61,6 +61,10 @@ export function createPacketHandler ({ publish, sessions, subscriptionGuard, clu
     const sendsRetained: Subscription5[] = []
     for (const subscription of subscriptions) {
       const { filter, qos, noLocal, retainAsPublished, retainHandling } = subscription
+      if (isQueue(filter)) {
+        codes.push(REASONS5.topicFilterInvalid)
+        continue
+      }
       const isNew = !isKnown(filter)
       const refusal = subscriptionGuard.subscribe(connection, filter, { qos, noLocal, retainAsPublished, identifiers })
       codes.push(refusal === null ? qos : refusal === 'not_allowed' ? REASONS5.notAuthorized : REASONS5.quotaExceeded)

@@ -232,6 +232,8 @@ t.test('a shared subscription takes turns among the connected members', async (t
   t.equal(members[1]!.messages().length, 9)
   await leave(members[1]!)
   t.equal(broker.statistics().sharedSubscriptions, 0)
+  await subscribe(alone, [{ topic: '$queue/home/#', qos: 1 }])
+  t.same(alone.of('suback').at(-1)!.granted, [0x8F], 'that of another broker, which would never be served')
 })
 
 for (const receiveMaximum of [1, 2, 20]) {
