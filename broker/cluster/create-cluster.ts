@@ -177,6 +177,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
         ? []
         : [`Redis has not answered for ${Math.round(joining.downForMs / 1000)} s: sessions, ` +
           'subscriptions and retained messages are those of this gateway alone; readings are stored as ever']),
+      ...(link.refusal === null ? [] : [`Redis refuses writes: ${link.refusal}`]),
       ...(store.fault === null ? [] : [`Redis does not take sessions: ${store.fault}`]),
       ...(joining.facts === null ? [] : toFactWarnings(joining.facts))
     ]

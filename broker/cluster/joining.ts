@@ -106,6 +106,13 @@ export class Joining {
     this.#options.logger.warn('Redis does not answer: sessions, subscriptions and retained messages are those of this gateway alone')
   }
 
+  /** Redis answers, and does not renew the lease: it counts as away until it does. */
+  noteRefused (): void {
+    if (!this.#isJoined) return
+    this.noteDown()
+    this.join(false)
+  }
+
   /** Redis answers; `isLost`: it does not know this gateway any more. */
   join (isLost: boolean): void {
     this.#tail = this.#tail.then(async () => {
@@ -114,6 +121,8 @@ export class Joining {
         await this.#join(isLost)
       } catch (error) {
         this.#options.logger.warn({ err: error }, 'this gateway has not joined the others yet')
+        // Nothing waits for a Redis that refuses this.
+        this.noteDown()
         setTimeout(() => { if (!this.#isJoined) this.join(false) }, this.#options.limits.renewIntervalMs).unref()
       }
     })

@@ -96,6 +96,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     },
     onGone: forget,
     onLost,
+    onRefused: () => { joining.noteRefused() },
     limits,
     logger
   })

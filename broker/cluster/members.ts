@@ -18,6 +18,8 @@ interface MembersOptions {
   readonly onGone: (gateway: string) => void
   /** This gateway is not registered any more: it was adopted, or Redis was emptied. */
   readonly onLost: () => void
+  /** Redis answers, and has not renewed the lease for as long as it lasts. */
+  readonly onRefused: () => void
   readonly limits: Pick<ClusterLimits, 'leaseMs' | 'renewIntervalMs'>
   readonly logger: Logger
 }
@@ -90,7 +92,10 @@ export class Members {
       if (!this.#options.link.isUp) return
       this.renew().then((isRegistered) => {
         if (!isRegistered && this.#timer !== null) this.#options.onLost()
-      }, (error: unknown) => { this.#options.logger.debug({ err: error }, 'the lease was not renewed') })
+      }, (error: unknown) => {
+        this.#options.logger.debug({ err: error }, 'the lease was not renewed')
+        if (this.isLapsed && this.#options.link.isUp && this.#timer !== null) this.#options.onRefused()
+      })
     }, this.#options.limits.renewIntervalMs)
   }
 

@@ -17,8 +17,13 @@ local function live (id)
   return redis.call('EXISTS', 'vital:lease:' .. id) == 1
 end`
 
-/** ARGV: gateway, lease in ms, its statistics. @returns the list */
+/**
+ * ARGV: gateway, lease in ms, its statistics. A full Redis refuses a script only if its first write takes memory, so one that
+ * takes none comes first, here and in RENEW.
+ * @returns the list
+ */
 export const REGISTER = `
+redis.call('DEL', 'vital:lease:' .. ARGV[1])
 redis.call('SADD', 'vital:gateways', ARGV[1])
 redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
 redis.call('XADD', 'vital:stream:' .. ARGV[1], '*', 'e', '')
@@ -31,6 +36,7 @@ ${LIST}`
 export const RENEW = `
 if redis.call('SISMEMBER', 'vital:gateways', ARGV[1]) == 0 then return false end
 if redis.call('EXISTS', 'vital:adoption:' .. ARGV[1]) == 1 then return false end
+redis.call('PEXPIRE', 'vital:lease:' .. ARGV[1], ARGV[2])
 redis.call('SET', 'vital:lease:' .. ARGV[1], ARGV[3], 'PX', ARGV[2])
 ${LIST}`
 

@@ -28,6 +28,9 @@ interface RedisLinkOptions {
 const RETRY_MS_MIN = 50
 const RETRY_MS_MAX = 1000
 const WATCH_INTERVAL_MS = 250
+/** Redis is full, cannot write to its disk, is a replica, or has too few of them. */
+const REFUSAL = /\b(OOM|MISCONF|READONLY|NOREPLICAS)\b/
+const REFUSAL_TOLD_MS = 5000
 
 /** See the top of this file. */
 export class RedisLink {
@@ -37,6 +40,7 @@ export class RedisLink {
   #isClosed = false
   #attemptAtMs = 0
   #watchdog: NodeJS.Timeout | null = null
+  #refusal: { readonly message: string, readonly atMs: number } | null = null
   /** Commands that did not settle in time. */
   timeouts = 0
 
@@ -62,6 +66,12 @@ export class RedisLink {
     return this.#isUp
   }
 
+  /** Why Redis has refused a write in the last seconds; `null`: it has not. */
+  get refusal (): string | null {
+    const refusal = this.#refusal
+    return refusal === null || performance.now() - refusal.atMs > REFUSAL_TOLD_MS ? null : refusal.message
+  }
+
   start (): void {
     this.#attemptAtMs = performance.now()
     this.#redis.connect().catch(ignore)
@@ -82,7 +92,7 @@ export class RedisLink {
     // ioredis answers so for each command when the connection is lost on the way.
     const lost = replies.find(([error]) => error !== null && !(error instanceof ReplyError))?.[0]
     if (lost != null) throw toBareError(lost)
-    return replies.map(([error, reply]) => error === null ? reply as Reply : toBareError(error))
+    return replies.map(([error, reply]) => error === null ? reply as Reply : this.#note(toBareError(error)))
   }
 
   /** Cuts the connection, and makes a new one. */
@@ -110,12 +120,17 @@ export class RedisLink {
     try {
       return await Promise.race([command, timeOut])
     } catch (error) {
-      throw toBareError(error as Error)
+      throw this.#note(toBareError(error as Error))
     } finally {
       clearTimeout(timer)
       // A command that was given up may still reject.
       command.catch(ignore)
     }
+  }
+
+  #note (error: Error): Error {
+    if (REFUSAL.test(error.message)) this.#refusal = { message: error.message, atMs: performance.now() }
+    return error
   }
 
   /** ioredis bounds the connection of the socket, and neither AUTH nor the check whether Redis is ready. */

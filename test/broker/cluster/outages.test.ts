@@ -170,6 +170,34 @@ t.test('a full Redis: publishes are acknowledged, and a warning says that sessio
   await until(() => a.cluster.warnings().length === 0)
 })
 
+for (const [what, name, refusing, taking] of [
+  ['is full', 'maxmemory', '1', '0'], ['has too few replicas', 'min-replicas-to-write', '1', '0']
+] as const) {
+  t.test(`a Redis that ${what} for longer than a lease: publishes are acknowledged, and a warning says so`, { skip: NO_REDIS }, async (t) => {
+    const redis = await startRedis(t, ['--maxmemory-policy', 'noeviction'])
+    const clusterLimits = { leaseMs: 1000, renewIntervalMs: 200, commandTimeoutMs: 500 }
+    const a = await startClustered(t, redis.url, { clusterLimits })
+    const b = await startClustered(t, redis.url, { clusterLimits })
+    const here = await RawClient.connected(t, a.port, persistent('here'))
+    await here.subscribe({ 'home/#': 1 })
+    const there = await RawClient.connected(t, b.port)
+    await there.subscribe({ 'home/#': 0 })
+    const publisher = await RawClient.connected(t, a.port)
+    await untilDelivered(publisher, there, 'home/x')
+    await redis.client.config('SET', name, refusing)
+    await sleep(3 * clusterLimits.leaseMs)
+    const begunAtMs = performance.now()
+    await publish(publisher, 'home/x', ['meanwhile'])
+    t.ok(performance.now() - begunAtMs < 3000, 'acknowledged while Redis refuses writes')
+    await until(() => payloads(here).includes('meanwhile'))
+    await until(() => a.cluster.warnings().some((text) => text.startsWith('Redis refuses writes')))
+    await redis.client.config('SET', name, taking)
+    await until(() => isJoined([a, b]) && a.cluster.warnings().length === 0)
+    await untilDelivered(publisher, there, 'home/x')
+    t.ok(isPresent(await RawClient.connected(t, b.port, persistent('here'))), 'the other gateway gets the session')
+  })
+}
+
 t.test('a Redis that evicts, and one that wants a user and a password', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t, [
     '--maxmemory-policy', 'allkeys-lru', '--user', 'gateway', 'on', '>s3cret', '~vital:*', '+@all'
