@@ -162,13 +162,7 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
   /** A password is checked even when no hash can match it, so that the time reveals nothing. */
   function checkPassword (id: string, answer: Answer, password: Buffer, asker: Asker): Awaitable<Authentication> {
     if (answer === 'unavailable') return UNAVAILABLE
-    const nowMs = Date.now()
-    const valid: readonly KnownPassword[] = answer === undefined || answer.isRevoked
-      ? []
-      // The one that lasts longest counts where several match.
-      : answer.passwords.filter(({ expiresAtMs }) => expiresAtMs > nowMs).toSorted((one, other) => one.expiresAtMs > other.expiresAtMs
-        ? -1
-        : 1)
+    const valid = answer === undefined || answer.isRevoked ? [] : validOf(answer.passwords)
     return then(passwords.check(id, valid.map(({ argon2id }) => argon2id), password, asker), (check) => {
       if (check === 'unavailable') return OVERLOADED
       const used = check === 'wrong' ? undefined : valid.find(({ argon2id }) => argon2id === check.argon2id)
@@ -191,6 +185,14 @@ export function createAuthenticator ({ mode, directory, passwords, tokens, onLog
 
 /** See {@link createAuthenticator}. */
 export type Authenticator = ReturnType<typeof createAuthenticator>
+
+/** Passwords that have not expired. The one that lasts longest is first, and counts where several match. */
+function validOf (passwords: readonly KnownPassword[]): KnownPassword[] {
+  const nowMs = Date.now()
+  return passwords
+    .filter(({ expiresAtMs }) => expiresAtMs > nowMs)
+    .toSorted((one, other) => one.expiresAtMs > other.expiresAtMs ? -1 : 1)
+}
 
 function acceptSecret (answer: Answer, digest: string): Authentication {
   if (answer === 'unavailable') return UNAVAILABLE
