@@ -58,6 +58,7 @@ export class Interest {
   /** Settles the callers that wait for the next announcement. */
   #next: (() => void) | null = null
   #isAnnouncing = false
+  #again: NodeJS.Timeout | null = null
   readonly #tree = new TopicTree<Map<string, Wanted>>()
   readonly #watched = new WatchedTopics()
   readonly #filters = new Map<string, Set<string>>()
@@ -199,12 +200,22 @@ export class Interest {
         await this.#announce(add, del, settle)
       } catch (error) {
         this.#options.logger.debug({ err: error }, 'subscriptions were not announced')
-        // Those that are wanted are announced again once the link is up.
         for (const filter of del) if (!this.#own.has(filter)) this.#removed.add(filter)
+        for (const filter of add) if (this.#own.has(filter)) this.#added.add(filter)
         settle()
+        this.#announceLater()
       }
     }
     this.#isAnnouncing = false
+  }
+
+  /** Redis may have refused it while the link is up. Once the link comes up again, all are announced. */
+  #announceLater (): void {
+    const { link, resendIntervalMs } = this.#options
+    this.#again ??= setTimeout(() => {
+      this.#again = null
+      if (link.isUp && this.#added.size + this.#removed.size > 0) this.#schedule()
+    }, resendIntervalMs).unref()
   }
 
   async #announce (add: readonly string[], del: readonly string[], settle: () => void): Promise<void> {
