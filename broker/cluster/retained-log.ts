@@ -33,6 +33,9 @@ const SCANNED_AT_ONCE = 500
 const TOPICS_AT_ONCE = 100
 /** Digits of the Unix milliseconds at which a value expires. */
 const EXPIRY_DIGITS = 16
+/** Before changes that Redis has refused are written again; doubled each time. */
+const PAUSE_MS_MIN = 100
+const PAUSE_MS_MAX = 5000
 const NEVER = '9'.repeat(EXPIRY_DIGITS)
 
 /** See the top of this file. */
@@ -41,6 +44,8 @@ export class RetainedLog {
   /** Topics whose change Redis does not have yet; true: the message has expired. */
   readonly #dirty = new Map<string, boolean>()
   #isWriting = false
+  #pauseMs = 0
+  #pause: NodeJS.Timeout | null = null
   #loop = 0
   #position: string | null = null
 
@@ -56,10 +61,18 @@ export class RetainedLog {
 
   /** Writes the changes that Redis does not have. */
   flush (): void {
-    if (this.#isWriting || !this.#options.link.isUp) return
+    if (this.#isWriting || this.#pause !== null || !this.#options.link.isUp) return
     this.#isWriting = true
     this.#write()
-      .catch((error: unknown) => { this.#options.logger.debug({ err: error }, 'retained messages wait for Redis') })
+      .then(() => { this.#pauseMs = 0 })
+      .catch((error: unknown) => {
+        this.#options.logger.debug({ err: error }, 'retained messages wait for Redis')
+        this.#pauseMs = Math.min(Math.max(PAUSE_MS_MIN, this.#pauseMs * 2), PAUSE_MS_MAX)
+        this.#pause = setTimeout(() => {
+          this.#pause = null
+          this.flush()
+        }, this.#pauseMs).unref()
+      })
       .finally(() => { this.#isWriting = false })
   }
 
@@ -113,10 +126,16 @@ export class RetainedLog {
         return ['EVAL', RETAIN, 0, self(), topic, LOG_ENTRIES_MAX, ...value]
       })
       for (const [topic] of topics) this.#dirty.delete(topic)
+      let replies: Reply[] = []
       try {
-        await link.pipeline(commands)
+        replies = await link.pipeline(commands)
+        const refusal = replies.find((reply) => reply instanceof Error)
+        if (refusal !== undefined) throw refusal
       } catch (error) {
-        for (const [topic, isExpired] of topics) if (!this.#dirty.has(topic)) this.#dirty.set(topic, isExpired)
+        for (const [at, [topic, isExpired]] of topics.entries()) {
+          const isWritten = replies[at] !== undefined && !(replies[at] instanceof Error)
+          if (!isWritten && !this.#dirty.has(topic)) this.#dirty.set(topic, isExpired)
+        }
         throw error
       }
     }

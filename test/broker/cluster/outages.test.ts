@@ -198,6 +198,25 @@ for (const [what, name, refusing, taking] of [
   })
 }
 
+t.test('a Redis that was full for a while: retained messages and subscriptions of then reach the other gateway', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t, ['--maxmemory-policy', 'noeviction'])
+  const publisher = await RawClient.connected(t, a.port)
+  const subscriber = await RawClient.connected(t, b.port)
+  await redis.client.config('SET', 'maxmemory', '1')
+  publisher.send(publishPacket(1, { topic: 'kept/x', payload: 'kept', retain: true }))
+  await publisher.waitFor('puback')
+  t.strictSame(await subscriber.subscribe({ 'home/#': 0 }), [0])
+  await until(() => a.cluster.warnings().some((text) => text.startsWith('Redis refuses writes')))
+  await redis.client.config('SET', 'maxmemory', '0')
+  await untilDelivered(publisher, subscriber, 'home/x')
+  await until(() => b.broker.statistics().retainedMessages === a.broker.statistics().retainedMessages)
+  t.equal(await redis.client.hexists('vital:retained', 'kept/x'), 1)
+  const late = await RawClient.connected(t, b.port)
+  await late.subscribe({ 'kept/#': 0 })
+  await late.waitFor('publish')
+  t.strictSame(payloads(late), ['kept'])
+})
+
 t.test('a Redis that evicts, and one that wants a user and a password', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t, [
     '--maxmemory-policy', 'allkeys-lru', '--user', 'gateway', 'on', '>s3cret', '~vital:*', '+@all'
