@@ -38,10 +38,11 @@ export class RetainedMessages {
   }
 
   /** Whether {@link RetainedMessages.store} would keep a packet, or clears its topic. */
-  admits ({ topic, payload }: { readonly topic: string, readonly payload: Buffer | string }): boolean {
+  admits (packet: { readonly topic: string, readonly payload: Buffer | string }): boolean {
+    const { topic, payload } = packet
     if (payload.length === 0) return true
     const previous = this.#tree.get(topic)
-    const added = toBytes(topic, payload, null) - (previous?.bytes ?? 0)
+    const added = toBytes(topic, payload, toExtension(packet).properties ?? null) - (previous?.bytes ?? 0)
     return this.#hasRoom(topic, previous, added)
   }
 

@@ -132,3 +132,11 @@ t.test('a message outside vital/ that cannot be retained is answered 0x97; a rea
   t.strictSame(await tell(client, { topic: 'b', retain: true, qos: 2 }), [0x97, 'no further message is retained'])
   t.strictSame(await tell(client, { topic: 'vital/band-1', payload: 'good', retain: true }), [0x00, undefined])
 })
+
+t.test('the properties of a message count towards the bytes that are retained', async (t) => {
+  const { port } = await startBroker(t, { answer, limits: { retainedBytesMax: 30_000 } })
+  const client = await connected(t, port)
+  const properties = { userProperties: { name: 'x'.repeat(30_000) } }
+  t.strictSame(await tell(client, { topic: 'a', retain: true }), [0x00, undefined])
+  t.strictSame(await tell(client, { topic: 'b', retain: true, properties }), [0x97, 'no further message is retained'])
+})
