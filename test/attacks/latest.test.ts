@@ -1,4 +1,5 @@
 import t from 'tap'
+import { exactly } from '../helpers/exactly.ts'
 import { startGateway } from '../helpers/gateway.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { openHostile, publishOf, startWellBehaved } from '../helpers/well-behaved.ts'
@@ -40,7 +41,7 @@ t.test('the latest state of a device that invents field names is bounded, and so
     if (vitals[`invented-${READINGS - 1}-${index}`] !== index) t.fail(`field ${index} of the newest reading is missing or differs`)
   }
   t.strictSame(Object.keys(vitals).sort(), Object.keys(times).sort())
-  t.match(await query('select count(*)::int from readings where device = $1', ['inventor']), [{ count: READINGS + 1 }],
+  t.match(await query('select count(*)::int from readings where device = $1', ['inventor']), exactly({ count: READINGS + 1 }),
     'all its readings are stored')
 
   // Values count as much as names.

@@ -8,6 +8,7 @@ import mqttPacket, { type Packet } from 'mqtt-packet'
 import t, { type Test } from 'tap'
 import * as aedesClient from '../../broker/aedes-client.ts'
 import { connectPacket, publishPacket, settleDown } from '../helpers/broker.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { until } from '../helpers/until.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -80,7 +81,7 @@ t.test('the keepalive timer starts anew', async (t) => {
   }
   t.strictSame([client.closed, errors], [false, []], 'after 2 s, which is more than 1.5 times the keepalive')
   await until(() => client.closed, 'the keepalive to end')
-  t.match(errors, [{ message: 'keep alive timeout' }])
+  t.match(errors, exactly({ message: 'keep alive timeout' }))
 })
 
 t.test('DISCONNECT is noted', async (t) => {
@@ -136,5 +137,5 @@ t.test('errors of the broker reach the listener', async (t) => {
   const errors: Error[] = []
   aedesClient.onBrokerError(aedes, (error) => { errors.push(error) })
   aedes.emit('error', new Error('of the persistence'))
-  t.match(errors, [{ message: 'of the persistence' }])
+  t.match(errors, exactly({ message: 'of the persistence' }))
 })

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { BrokerOptions } from '../../broker/broker.ts'
 import type { RawClient } from '../helpers/broker.ts'
 import { publishPacket, startBroker, unavailable, VERSIONS } from '../helpers/broker.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../helpers/principals.ts'
 import { until } from '../helpers/until.ts'
 
@@ -36,7 +37,7 @@ for (const { clients, suffix, protocolVersion } of VERSIONS) {
     client.socket.destroy()
     await test.left('band', 'lost')
     const told = { clientId: 'band', principal: { id: 'band', role: 'device' }, origin: { transport: 'tcp', remoteAddress: '127.0.0.1' } }
-    t.match(test.seen, [told, told])
+    t.match(test.seen, exactly(told, told))
     t.equal(test.seen.length, 2, 'nothing of a refused login')
   })
 

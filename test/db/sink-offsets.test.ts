@@ -135,7 +135,8 @@ t.test('a claim waits for the batch of the owner before, and starts behind it', 
   // Waits after the update of the offset, whose row is then locked and not committed.
   await query('create constraint trigger nap after insert on readings initially deferred for each row execute function nap()')
   const batch = store.write([row('a')], [], undefined, [upTo(old, 8)])
-  const waiting = 'select 1 from pg_locks where relation = \'sink_offsets\'::regclass and mode = \'RowExclusiveLock\''
+  const waiting = `select from pg_locks join pg_database on pg_database.oid = database
+    where datname = current_database() and relation = 'sink_offsets'::regclass and mode = 'RowExclusiveLock'`
   await until(async () => (await query(waiting)).length > 0)
   await sleep(100)
   t.match(await claim('b'), { epoch: 2, nextOffset: 8 })

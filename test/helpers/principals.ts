@@ -19,7 +19,7 @@ export function authenticateByName ({ username = '', password }: Credentials): A
   return { status: 'accepted', principal }
 }
 
-export function toPrincipal (username: string): Principal | null {
+function toPrincipal (username: string): Principal | null {
   const [, role = 'device', id] = /^(?:(\w+):)?(.+)$/.exec(username) ?? []
   return isRole(role) && id !== undefined ? { id, role } : null
 }

@@ -20,7 +20,7 @@ t.test('a port that is taken is an error', async (t) => {
   await t.rejects(startHttpServer(t, { port }), { code: 'EADDRINUSE' })
 })
 
-t.test('stop before start, and twice', async (t) => {
+t.test('stop may be called twice at once, and again', async (t) => {
   const { stop } = await startHttpServer(t)
   await Promise.all([stop(), stop()])
   await stop()

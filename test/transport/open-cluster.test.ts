@@ -113,7 +113,7 @@ t.test('a device keeps its session when its gateway is killed', { skip: NO_REDIS
 t.test('an invalid REDIS_URL stops the start, and its password is not shown', (t) => {
   for (const url of ['127.0.0.1:6379', 'http://gateway:s3cret@redis', 'redis://']) {
     t.throws(() => createConfig({ REDIS_URL: url }), /REDIS_URL must be a URL such as/, url)
-    t.doesNotThrow(() => { try { createConfig({ REDIS_URL: url }) } catch (error) { t.notMatch((error as Error).message, /s3cret/) } })
+    try { createConfig({ REDIS_URL: url }) } catch (error) { t.notMatch((error as Error).message, /s3cret/) }
   }
   t.equal(createConfig({ REDIS_URL: 'rediss://u:p@redis:6380/1' }).redisUrl, 'rediss://u:p@redis:6380/1')
   t.equal(createConfig({}).redisUrl, null)

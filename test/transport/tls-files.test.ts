@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { ConfigError } from '../../src/config/config-error.ts'
 import { createTls, type TlsFiles } from '../../src/transport/tls.ts'
 import { createAuthority } from '../helpers/certificates.ts'
+import { exactly } from '../helpers/exactly.ts'
 
 async function start (files: Partial<TlsFiles> & Pick<TlsFiles, 'certFile' | 'keyFile'>) {
   const log: Array<{ level: number, msg: string, err?: { message: string } }> = []
@@ -41,6 +42,7 @@ t.test('no message quotes a private key', async (t) => {
   const pem = await readFile(key, 'utf8')
   await writeFile(broken, pem.replace('EC PRIVATE KEY', 'PRIVATE KEY'))
   const error: unknown = await start({ certFile: cert, keyFile: broken }).catch((error: unknown) => error)
+  t.type(error, ConfigError)
   const [, secret] = pem.split('\n')
   t.notMatch(`${(error as Error).stack} ${String((error as Error).cause)}`, secret)
 })
@@ -56,11 +58,12 @@ t.test('a world-readable key and an expired certificate are warned of, and nothi
   t.strictSame((await start({ certFile: good.cert, keyFile: good.key })).tls.warnings(), [], 'a group may read it')
   await chmod(good.key, 0o644)
   const open = await start({ certFile: good.cert, keyFile: good.key })
-  t.match(open.tls.warnings(), [/chmod o-rwx .*\.key/])
-  t.match(open.log, [{ level: 40, msg: /every user of this machine/ }])
+  t.match(open.tls.warnings(), exactly(/chmod o-rwx .*\.key/))
+  t.match(open.log, exactly({ level: 40, msg: /every user of this machine/ }))
 
   const expired = await authority.issueServer({ days: -1 })
-  t.match((await start({ certFile: expired.cert, keyFile: expired.key })).tls.warnings(), [/VITAL_TLS_CERT_FILE expired on .*SIGHUP/])
+  const late = await start({ certFile: expired.cert, keyFile: expired.key })
+  t.match(late.tls.warnings(), exactly(/VITAL_TLS_CERT_FILE expired on .*SIGHUP/))
 })
 
 t.test('a reload that fails is logged and changes nothing', async (t) => {
@@ -73,7 +76,7 @@ t.test('a reload that fails is logged and changes nothing', async (t) => {
   await copyFile(renewed.cert, cert)
   await tls.reload()
   t.equal(contexts, 0)
-  t.match(log, [{ level: 50, msg: /the old ones stay/, err: { message: /not that of the first certificate/ } }])
+  t.match(log, exactly({ level: 50, msg: /the old ones stay/, err: { message: /not that of the first certificate/ } }))
   await rename(renewed.key, key)
   await tls.reload()
   t.equal(contexts, 1)

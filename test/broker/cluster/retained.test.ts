@@ -49,7 +49,9 @@ t.test('gateways that retain on one topic at the same time end with the same mes
   const kept = () => Promise.all(brokers.map(({ port }) => retainedAt(t, port, 'home/#')))
   await until(async () => new Set((await kept()).map(String)).size === 1)
   const stored = await redis.client.hgetall('vital:retained')
-  for (const message of (await kept())[0]!) {
+  const messages = (await kept())[0]!
+  t.equal(messages.length, 5)
+  for (const message of messages) {
     const [topic, payload] = message.split(' ') as [string, string]
     t.ok(stored[topic]!.endsWith(payload), `Redis has ${message}`)
   }

@@ -4,6 +4,7 @@ import { pino } from 'pino'
 import { createBroker } from '../../../broker/broker.ts'
 import { DEFAULT_LIMITS } from '../../../broker/limits.ts'
 import { durable, publishPacket, RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { until } from '../../helpers/until.ts'
 
 const IDENTIFIER_REJECTED = 2
@@ -119,7 +120,7 @@ t.test('connections beyond the limit are closed and logged', async (t) => {
   const third = await RawClient.open(t, port)
   await third.closed()
   t.equal(broker.statistics().limitHits.get('connections'), 1)
-  t.match(log.filter(({ connectionsMax }) => connectionsMax === 2), [{ level: 40, msg: 'connection refused: too many connections' }])
+  t.match(log.filter(({ connectionsMax }) => connectionsMax === 2), exactly({ level: 40, msg: 'connection refused: too many connections' }))
   clients[0]!.socket.destroy()
   await until(() => broker.statistics().connections === 1, 'room')
   await RawClient.connected(t, port)

@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Credentials } from '../../../broker/connect/credentials.ts'
 import { GrowingDelay } from '../../../broker/connect/growing-delay.ts'
 import { RawClient, settleDown, startBroker } from '../../helpers/broker.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { authenticateByName, login, NOT_SLOWED } from '../../helpers/principals.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -69,7 +70,7 @@ t.test('two clients that share an id are slowed', async (t) => {
   t.strictSame(third.packets, [])
   t.notOk(clients[2]!.isClosed, 'the connected one stays meanwhile')
   await RawClient.connected(t, port, login('other'))
-  t.match(log.filter(({ level }) => level === 40), [{ msg: /taken over again and again/, clientId: 'band' }])
+  t.match(log.filter(({ level }) => level === 40), exactly({ msg: /taken over again and again/, clientId: 'band' }))
   t.equal(broker.statistics().limitHits.get('takeovers'), 1)
   t.equal(broker.statistics().takeovers, 3)
 })

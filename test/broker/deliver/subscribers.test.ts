@@ -140,7 +140,7 @@ t.test('statistics under the names of Mosquitto', async (t) => {
   t.match(latest.get('$SYS/broker/messages/received'), /^\d+$/)
   t.match(latest.get('$SYS/broker/publish/messages/received'), /^0$/)
   await sleep(250)
-  t.ok([...latest.keys()].every((topic) => topic.startsWith('$SYS/broker/')), 'and no topic of Aedes\' own')
+  t.ok(watcher.of('publish').every(({ topic }) => topic.startsWith('$SYS/broker/')), 'and no topic of Aedes\' own')
   t.ok(watcher.of('publish')[0]!.retain, 'retained')
 })
 

@@ -2,6 +2,7 @@ import t from 'tap'
 import {
   connectClient, createRandom, durable, hidden, publishPacket, RawClient, settleDown, shuffled, startBroker, unavailable
 } from '../../helpers/broker.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { until } from '../../helpers/until.ts'
 
 t.test('PUBACK waits for the verdict', async (t) => {
@@ -9,7 +10,7 @@ t.test('PUBACK waits for the verdict', async (t) => {
   const client = await RawClient.connected(t, port, { clientId: 'device-7' })
   client.send(publishPacket(9))
   await until(() => ingest.held.length === 1, 'the publish')
-  t.match(ingest.seen, [{ topic: 'vital/band-1', device: 'band-1', clientId: 'device-7', payload: Buffer.from('m9') }])
+  t.match(ingest.seen, exactly({ topic: 'vital/band-1', device: 'band-1', clientId: 'device-7', payload: Buffer.from('m9') }))
   await settleDown()
   t.strictSame(client.of('puback'), [], 'nothing is acknowledged before')
   ingest.settleAll()

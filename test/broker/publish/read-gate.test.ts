@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import mqttPacket from 'mqtt-packet'
 import t from 'tap'
 import { connectPacket, durable, publishPacket, RawClient, settleDown, startBroker, unavailable } from '../../helpers/broker.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { until } from '../../helpers/until.ts'
 
 const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
@@ -18,7 +19,7 @@ t.test('a packet over the limit closes the connection, once earlier publishes ar
   t.strictSame(client.ids('puback'), [1])
   t.equal(ingest.seen.length, 1)
   t.equal(broker.statistics().limitHits.get('packet_bytes'), 1)
-  t.match(log.filter(({ violation }) => violation !== undefined), [{ level: 30, violation: 'packet_too_large' }])
+  t.match(log.filter(({ violation }) => violation !== undefined), exactly({ level: 30, violation: 'packet_too_large' }))
 
   const largest = await RawClient.connected(t, port)
   const overhead = mqttPacket.generate(publishPacket(1, { payload: 'x'.repeat(19_000) })).length - 19_000
@@ -28,7 +29,7 @@ t.test('a packet over the limit closes the connection, once earlier publishes ar
   await largest.waitFor('puback')
 })
 
-t.test('before CONNECT is complete the limit is 16 KiB, and nothing of a larger announcement is buffered', async (t) => {
+t.test('before CONNECT is complete the limit is 16 KiB', async (t) => {
   const { port, broker } = await startBroker(t)
   const large = { will: { topic: 'a', payload: Buffer.alloc(17_000), qos: 0, retain: false } } as const
   for (const bytes of [

@@ -9,6 +9,7 @@ import { noteMarkers, registerLogErasure, selectErasureMarks, takeFoundErasures 
 import { claimOffset } from '../../../db/queries/claim-offset.ts'
 import { createStore } from '../../../db/store.ts'
 import { toReadingRow } from '../../../src/ingest/reading-row.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { createTestDatabase } from '../../helpers/postgres.ts'
 
 const TOPIC_ID = '00112233-4455-6677-8899-aabbccddeeff'
@@ -42,7 +43,7 @@ t.test('a batch whose sink has not read the last erasure is refused, whatever it
   t.strictSame(await query('select device from readings'), [{ device: 'a' }])
   t.strictSame(await query('select next_offset::int as next from sink_offsets'), [{ next: 5 }])
   const { seen, marks } = await selectErasureMarks(kysely, 'vital-sink', places(1))
-  t.match(marks, [{ partition: 0, device: 'a', markerOffset: null, isCleared: false }])
+  t.match(marks, exactly({ partition: 0, device: 'a', markerOffset: null, isCleared: false }))
   await store.write([row('b', 2)], [], undefined, [{ ...before, seenMarker: seen, nextOffset: 7 }])
   t.equal((await claim(0)).seenMarker, seen, 'the claimant of a partition has read up to this marker, or further')
 })

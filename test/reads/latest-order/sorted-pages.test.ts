@@ -191,7 +191,8 @@ t.test('a batch whose COMMIT is not answered is on the page once it is replayed,
   await query('create trigger slow after insert on readings for each statement execute function slow()')
   const writing = t.rejects(lost.write([reading('b', 1, { heartRateValue: 2 })], []), { code: 'VITAL_UNKNOWN_OUTCOME' })
   await sleep(300)
-  await query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and query like \'copy%\'', [NAME])
+  await query(`select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and application_name = $1 and query like 'copy%'`, [NAME])
   await writing
   await query('drop trigger slow on readings')
   t.ok(pages.isTrusted, 'a slow PostgreSQL is not asked to sort as well')

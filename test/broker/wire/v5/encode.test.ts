@@ -6,6 +6,7 @@ import {
   encodeAck5, encodeConnack5, encodeDisconnect5, encodePublish5, encodeSuback5, encodeUnsuback5, type OutgoingPublish5, PINGRESP
 } from '../../../../broker/wire/v5/encode.ts'
 import { REASONS5 } from '../../../../broker/wire/v5/reason-codes.ts'
+import { exactly } from '../../../helpers/exactly.ts'
 import { counted, field, join, parse5 as parse } from '../../../helpers/mqtt-bytes.ts'
 
 const PLAIN: OutgoingPublish5 = {
@@ -111,7 +112,7 @@ t.test('a PUBLISH with every property', (t) => {
     properties: {
       topicAlias: 3,
       messageExpiryInterval: 4_294_967_295,
-      subscriptionIdentifier: [1, 268_435_455],
+      subscriptionIdentifier: exactly(1, 268_435_455),
       responseTopic: 'answers',
       payloadFormatIndicator: true
     }
