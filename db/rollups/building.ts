@@ -36,7 +36,7 @@ export async function buildChunk (
 
 /**
  * Computes both sizes of buckets of some devices in [fromS, toS), where `fromS` begins an hour. A last hour that is not
- * complete is left to closing.
+ * over is computed too, and closing computes it once more where it finds the device, see `late.ts`.
  * @returns buckets of five minutes that were written
  */
 export async function computeRange (
@@ -44,8 +44,7 @@ export async function computeRange (
 ): Promise<number> {
   if (devices.length === 0) return 0
   const buckets = await computeFiveMinutes(transaction, filledBuckets(devices, fromS, toS))
-  const wholeToS = floorTo(toS, HOUR_S)
-  if (wholeToS > fromS) await computeHours(transaction, everyBucket(devices, fromS, wholeToS, HOUR_S))
+  await computeHours(transaction, everyBucket(devices, fromS, toS, HOUR_S))
   return buckets
 }
 

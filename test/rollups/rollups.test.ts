@@ -188,6 +188,17 @@ t.test('rows that were not written by a gateway are found by a rebuild', async (
   t.same(await query(COUNTS), [{ fives: 1, hours: 1, marks: 0 }], 'and averages of deleted rows are deleted')
 })
 
+t.test('a rebuild within an hour that is not over keeps a reading ahead of its receipt', async (t) => {
+  const { query, kysely, drain, write, select, toWorker } = await setUp(t, { nowS: BASE_S + 60 })
+  await write('a', BASE_S + HOUR_S + 310, { heartRateValue: 60 })
+  await drain(toWorker(BASE_S + HOUR_S + 700))
+  t.same(await query(COUNTS), [{ fives: 1, hours: 1, marks: 0 }], 'its mark is used up')
+  await rebuild({ kysely, fromS: BASE_S, toS: BASE_S + 2 * HOUR_S, device: null, onStep: () => {}, isStopping: () => false })
+  await drain(toWorker(BASE_S + 2 * HOUR_S + 700))
+  t.same(await query(COUNTS), [{ fives: 1, hours: 1, marks: 0 }])
+  t.match(await select(BASE_S, BASE_S + 2 * HOUR_S, { size: { seconds: HOUR_S }, hasWholeHours: true }), [{ count: 1 }])
+})
+
 t.test('a rebuild cannot erase averages that outlived their readings', async (t) => {
   const { query, kysely, drain, write, select } = await setUp(t)
   await write('a', BASE_S - 2 * HOUR_S, { heartRateValue: 60 })
