@@ -11,8 +11,18 @@ type Place = { readonly view: 'fleet' | 'gateway' } | { readonly view: 'device',
 
 function readPlace (): Place {
   const [, view = '', id = ''] = location.hash.split('?')[0]!.split('/')
-  if (view === 'device' && id !== '') return { view, id: decodeURIComponent(id) }
+  const device = view === 'device' ? toDevice(id) : ''
+  if (device !== '') return { view: 'device', id: device }
   return { view: view === 'gateway' ? 'gateway' : 'fleet' }
+}
+
+/** @returns empty for what is not well encoded, such as a link that was cut */
+function toDevice (encoded: string): string {
+  try {
+    return decodeURIComponent(encoded)
+  } catch {
+    return ''
+  }
 }
 
 export function App () {

@@ -51,6 +51,15 @@ t.test('the heart rate of yesterday at noon, live readings joined to history, an
   await chart.getByText('91', { exact: true }).waitFor()
 })
 
+t.test('a link whose device is not well encoded shows the fleet, at once and by a change of the address', { skip }, async (t) => {
+  const page = await openPage(t, gateway.httpUrl, { path: '/#/device/ward%2' })
+  await page.locator('main.fleet').waitFor()
+  await page.goto(`${gateway.httpUrl}/#/gateway`)
+  await page.locator('main.gateway').waitFor()
+  await page.goto(`${gateway.httpUrl}/#/device/%E0%A4`)
+  await page.locator('main.fleet').waitFor()
+})
+
 t.test('a login and limits: the secret stays in the tab, other roles are refused, and a revoked one is logged out', { skip }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const credentials = openCredentials(t, connectionString)
