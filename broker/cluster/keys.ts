@@ -33,7 +33,7 @@ export const KEYS = {
 /** All commands that gateways send or call in scripts, with an example key: to check what their user may do. */
 export const COMMANDS: readonly string[] = [
   'INFO server', 'CLIENT SETNAME vital', 'EVAL x 0', 'TIME',
-  'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'EXISTS vital:x',
+  'GET vital:x', 'SET vital:x y', 'DEL vital:x', 'EXISTS vital:x', 'PEXPIRE vital:x 1',
   'SADD vital:x y', 'SREM vital:x y', 'SMEMBERS vital:x', 'SISMEMBER vital:x y',
   'HGET vital:x y', 'HSET vital:x y z', 'HDEL vital:x y', 'HEXISTS vital:x y', 'HGETALL vital:x', 'HINCRBY vital:x y 1', 'HSCAN vital:x 0',
   'XADD vital:x * e y', 'XREAD STREAMS vital:x 0', 'XRANGE vital:x - +', 'XREVRANGE vital:x + -', 'XTRIM vital:x MINID 1',
