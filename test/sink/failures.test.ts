@@ -141,8 +141,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.makeAnew()
     await rig.writeReadings(toRows(60, { from: 1000 }))
     await until(async () => await count(query) === 660, 'all records of the new topic, which ends below the stored positions')
-    t.match((await sink.health()).warnings, [/was made anew: it is read from its beginning/, /was made anew/])
-    t.equal(sink.lines.filter(({ msg }) => msg.includes('was made anew')).length, 2, 'each topic is logged once')
+    t.match((await sink.health()).warnings, [/was deleted and made again: it is read from its beginning/, /was deleted and made again/])
+    t.equal(sink.lines.filter(({ msg }) => msg.includes('was deleted and made again')).length, 2, 'each topic is logged once')
     t.equal((await query(`select distinct topic_id from sink_offsets where topic = '${READINGS_TOPIC}'`)).length, 2)
   })
 

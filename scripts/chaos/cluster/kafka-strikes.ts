@@ -110,7 +110,7 @@ async function recreateTopic (stage: Stage): Promise<void> {
     return Math.max(...texts.map((text) => sumMetric(text, 'vital_sink_lag_seconds')))
   }
   await until(async () => await readLagS() < STORED_MS / 4000, TOLD_MS)
-  const anew = `${topic} was made anew`
+  const anew = `${topic} was deleted and made again`
   const before = await countWarnings(stage, anew)
   const fromMs = Date.now() - STORED_MS
   await kafka.deleteTopic(topic)
@@ -121,7 +121,7 @@ async function recreateTopic (stage: Stage): Promise<void> {
   await sleep(stage.between(0, 5000))
   await kafka.makeTopics(kafka.partitions)
   if (await until(async () => await countWarnings(stage, anew) > before, TOLD_MS) === null) {
-    stage.violate('expected', `no sink says that ${topic} was made anew`)
+    stage.violate('expected', `no sink says that ${topic} was deleted and made again`)
   }
 }
 
