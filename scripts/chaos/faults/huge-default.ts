@@ -3,6 +3,8 @@ import type { Fault } from '../fault.ts'
 
 /** A small machine fills so many in half a minute. */
 const ROWS = 2_000_000
+/** Of one statement: some ten seconds, within the time-out of a query. */
+const ROWS_AT_ONCE = 500_000
 
 export const hugeDefaultPartition: Fault = {
   name: 'huge-default-partition',
@@ -16,9 +18,11 @@ export const hugeDefaultPartition: Fault = {
     const partitions = await rig.query<{ name: string }>(
       'select inhrelid::regclass::text as name from pg_inherits where inhparent = \'readings\'::regclass and inhrelid <> \'readings_default\'::regclass')
     for (const { name } of partitions) await rig.query(`drop table ${name}`)
-    await rig.query(`insert into readings_default
-      select 'huge-' || n % 1000, timestamptz '2025-01-01' + n * interval '1 s', gen_random_uuid(), '{"n":1}', now()
-      from generate_series(1, ${rows}) n`)
+    for (let from = 1; from <= rows; from += ROWS_AT_ONCE) {
+      await rig.query(`insert into readings_default
+        select 'huge-' || n % 1000, timestamptz '2025-01-01' + n * interval '1 s', gen_random_uuid(), '{"n":1}', now()
+        from generate_series(${from}, ${Math.min(rows, from + ROWS_AT_ONCE - 1)}) n`)
+    }
     // As the migration leaves it where there are readings already.
     await rig.query('update rollup_state set built_from = closed_before')
     rig.figures['rows'] = rows
