@@ -22,7 +22,7 @@ export function createInspector ({ inspect, limits, logger }: InspectorOptions) 
 
   function count (reason: string, dropped: number): void {
     if (dropped === 0) return
-    if (!ignored.has(reason)) logger.error({ reason, dropped }, 'the time-series database drops what it takes')
+    if (!ignored.has(reason)) logger.error({ reason, dropped }, 'the time-series database drops values that it has taken')
     ignored.set(reason, (ignored.get(reason) ?? 0) + dropped)
     ignoredAtMs = performance.now()
   }
