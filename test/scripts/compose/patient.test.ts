@@ -66,7 +66,7 @@ t.test('each range shows the values of the history', { timeout: 120_000 }, async
   const nowS = Math.floor(Date.now() / 1000)
   // Two days with pauses, then the last hours by the minute up to now, where there are no averages yet.
   const olderS = Array.from({ length: 300 }, (_, n) => nowS - 50 * HOUR_S + n * 600 + n % 7)
-  const newerS = Array.from({ length: 180 }, (_, n) => nowS - 3 * HOUR_S + n * 60)
+  const newerS = Array.from({ length: 181 }, (_, n) => nowS - 3 * HOUR_S + n * 60)
   const times = [...new Set([...olderS.filter((_, n) => n % 50 < 40), ...newerS])]
   for (let from = 0; from < times.length; from += 100) {
     await post(times.slice(from, from + 100).map((timestamp, n) => ({ device: DEVICE, timestamp, ...toFields(from + n) })))
