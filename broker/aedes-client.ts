@@ -6,6 +6,9 @@ import { EventEmitter } from 'node:events'
 import { Duplex } from 'node:stream'
 import type { Aedes, Client } from 'aedes'
 import type { ProtocolClient } from './protocol-client.ts'
+import type { Will } from './wills/will.ts'
+
+type WillPacket = Pick<Will, 'topic' | 'payload' | 'qos' | 'retain'>
 
 interface PrivateClient extends Client {
   /** Granted subscriptions by filter; without a prototype. */
@@ -17,6 +20,9 @@ interface PrivateClient extends Client {
   readonly _keepaliveTimer: NodeJS.Timeout | null
   /** A DISCONNECT has come, so the will is not published. */
   readonly _disconnected: boolean
+  /** Of its CONNECT, and from there until it has closed. */
+  _will?: WillPacket | null
+  will?: WillPacket | null
   waitForDrain (callback: (error?: Error | null) => void): void
 }
 
@@ -28,7 +34,9 @@ export function subscriptionsOf (client: Client): PrivateClient['subscriptions']
 /** A client of MQTT 3.1 or 3.1.1. */
 export class AedesClient implements ProtocolClient {
   readonly protocolLevel = 4
+  readonly willDelayMs = 0
   readonly #client: Client
+  #will: Will | null = null
 
   constructor (client: Client) {
     this.#client = client
@@ -52,6 +60,17 @@ export class AedesClient implements ProtocolClient {
 
   get hasDisconnected (): boolean {
     return hasDisconnected(this.#client)
+  }
+
+  get will (): Will | null {
+    const packet = willOf(this.#client)
+    if (packet === null) return null
+    const { topic, payload, qos, retain } = packet
+    return (this.#will ??= { topic, payload: Buffer.from(payload), qos, retain, messageExpiryS: null, forwarded: null })
+  }
+
+  dropWill (): void {
+    Object.assign(this.#client, { will: null, _will: null })
   }
 
   readOn (): void {
@@ -104,6 +123,12 @@ export function whenDrained (client: Client, callback: (error?: Error | null) =>
 /** Whether a client has sent DISCONNECT. */
 export function hasDisconnected (client: Client): boolean {
   return (client as PrivateClient)._disconnected
+}
+
+/** The will of a client that has not closed; `null`: none. */
+function willOf (client: Client): WillPacket | null {
+  const { will, _will } = client as PrivateClient
+  return will ?? _will ?? null
 }
 
 /** Socket and parser of a client that is gone. */

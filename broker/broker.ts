@@ -33,6 +33,7 @@ import type { Sessions } from './session/sessions.ts'
 import { type BrokerStatistics, createStatisticsPublisher, readStatistics } from './statistics.ts'
 import { deviceOf, isOfDevice, vitalTopic } from './topics.ts'
 import { createViolations } from './violations.ts'
+import { createKeptWills, type IsCurrent } from './wills/kept-wills.ts'
 
 /** What {@link createBroker} needs. */
 export interface BrokerOptions {
@@ -53,6 +54,8 @@ export interface BrokerOptions {
   readonly deniedFilters?: readonly string[]
   /** Without it every client is accepted, and may do everything. */
   readonly authenticate?: Authenticate | undefined
+  /** Asked before the will of a client of a dead gateway is published; without it every principal counts. */
+  readonly isCurrent?: IsCurrent | undefined
   /** Where refused logins are counted and logged. */
   readonly refusals?: LoginRefusals
   /** Told of clients that connect and leave. */
@@ -121,7 +124,7 @@ export function createBroker (options: BrokerOptions): Broker {
   const retained = new RetainedMessages({
     limits, onRefused: violations.notRetained, ...(cluster !== null && { onChanged: cluster.retainedChanged })
   })
-  const wills = new Wills({ limits, hits })
+  const wills = new Wills({ limits, hits, onChanged: cluster?.changed })
   const sessionObserver = {
     ended: (clientId: string) => { wills.fire(clientId) },
     attached: (clientId: string) => { wills.cancel(clientId) },
@@ -179,15 +182,12 @@ export function createBroker (options: BrokerOptions): Broker {
   const forgetHere = createForgetting(retained, deliverer)
   const deliverHere = deliverer.emitter.route
   const announce = createAnnouncements({ cluster, fanOut, deliverHere, onRejected })
-  cluster?.attach({ connections, sessions, retained, statistics, deliverHere, forgetHere })
+  const keptWills = createKeptWills({ ...shared, wills, hold, publishes, isCurrent: options.isCurrent })
+  cluster?.attach({ connections, sessions, retained, wills: keptWills, statistics, deliverHere, forgetHere })
 
   async function stopListening (): Promise<void> {
     stages.stop()
     await listeners.stop()
-  }
-
-  function closeAedes (): Promise<void> {
-    return new Promise((resolve) => { aedes.close(resolve) })
   }
 
   return {
@@ -195,7 +195,7 @@ export function createBroker (options: BrokerOptions): Broker {
       await aedes.listen()
       await cluster?.start()
       const bound = await listeners.start().catch(async (error: unknown) => {
-        await closeAedes()
+        await closeAedes(aedes)
         throw error
       })
       statisticsPublisher.start()
@@ -212,7 +212,7 @@ export function createBroker (options: BrokerOptions): Broker {
     },
     review (review, ids) {
       revocations.review(review, ids)
-      wills.drop((principal) => (review(principal) ?? Infinity) <= Date.now())
+      wills.review(review, ids)
     },
     principals: () => [...connections.open]
       .flatMap(({ access: { principal } }) => principal === undefined ? [] : [principal]),
@@ -233,9 +233,10 @@ export function createBroker (options: BrokerOptions): Broker {
       for (const timer of timers) clearInterval(timer)
       await flush(connections, limits.stopFlushMs)
       hold.stop()
-      wills.clear()
-      for (const connection of connections.open) connection.destroy('stopping')
-      await closeAedes()
+      // Another gateway publishes those that wait.
+      if (cluster === null) wills.clear()
+      closeAll(connections, cluster)
+      await closeAedes(aedes)
       await cluster?.stop()
     },
     statistics
@@ -248,6 +249,21 @@ function createForgetting (retained: RetainedMessages, deliverer: Deliverer) {
     retained: retained.clear(vitalTopic(device)) ? 1 : 0,
     queued: deliverer.drop((queued) => isOfDevice(queued, device))
   })
+}
+
+/** Closes connections whose clients did not fail, so their wills are dropped. */
+function closeAll (connections: Connections, cluster: Cluster | null): void {
+  for (const connection of connections.open) {
+    const { client, access } = connection
+    client.dropWill()
+    connection.destroy('stopping')
+    // It may close in a later turn, when the last changes are written.
+    if (access.principal !== undefined) cluster?.changed(client.id)
+  }
+}
+
+function closeAedes (aedes: Aedes): Promise<void> {
+  return new Promise((resolve) => { aedes.close(resolve) })
 }
 
 /** Starts the timers that end sessions, credentials, wills and retained messages. */

@@ -5,6 +5,7 @@ import type { CurrentPassage } from './session/held-deliveries.ts'
 import type { RetainedMessages } from './session/retained.ts'
 import type { SessionJournal } from './session/session-journal.ts'
 import type { Sessions } from './session/sessions.ts'
+import type { KeptWills } from './wills/will.ts'
 
 /** Statistics that are published as sums over all gateways; the names are those of `BrokerStatistics`. */
 export type SharedStatistics =
@@ -15,6 +16,7 @@ export interface ClusterParts {
   readonly connections: Connections
   readonly sessions: Sessions
   readonly retained: RetainedMessages
+  readonly wills: KeptWills
   readonly statistics: () => SharedStatistics
   /** Delivers a message of another gateway to subscribers of this one. */
   readonly deliverHere: (message: PublishedMessage) => void
@@ -69,6 +71,11 @@ export interface Remote {
    * over both publisher and subscriber would not fan the message out.
    */
   readonly whenArrived: () => Promise<void> | null
+  /**
+   * Whether this gateway may publish the will of a client that has gone: another one does that once it has taken this
+   * gateway for dead. `null`: it may.
+   */
+  whenWillIsOurs (clientId: string): Promise<boolean> | null
 }
 
 /** Several gateways as one broker. See cluster/README.md; without one the broker stands alone. */
@@ -82,6 +89,10 @@ export interface Cluster extends Remote {
    * @returns `refused` when its session belongs to another principal
    */
   claim (claim: ClientClaim): Promise<'granted' | 'refused'>
+  /**
+   * Settles once Redis has the will of a client that is about to get its CONNACK, or after a time limit. Never rejects.
+   */
+  whenWillIsKept (clientId: string): Promise<void>
   /** The connection of a client, or its session apart from the deliveries, may have changed. */
   changed (clientId: string): void
   retainedChanged (topic: string, isExpired: boolean): void

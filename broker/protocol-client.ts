@@ -1,5 +1,6 @@
 import type { CloseReason } from '../schemas/close-reason.ts'
 import type { UnavailableReason } from './ingest.ts'
+import type { Will } from './wills/will.ts'
 
 /** One end of a connection: what the broker needs of the code that speaks its version of MQTT. */
 export interface ProtocolClient {
@@ -13,6 +14,12 @@ export interface ProtocolClient {
   readonly closed: boolean
   /** Whether it has sent DISCONNECT. */
   readonly hasDisconnected: boolean
+  /** Published when it goes without a DISCONNECT; `null`: none. The same object each time. */
+  readonly will: Will | null
+  /** How long its will waits once the connection is lost, in ms: until its session ends, at most. */
+  readonly willDelayMs: number
+  /** Its will is not published. */
+  dropWill (): void
   /** Reads its socket now. */
   readOn (): void
   /** Counts packets as a sign of life. */

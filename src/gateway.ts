@@ -90,7 +90,7 @@ export function createGateway ({ config: given, logger, program, faults = {} }: 
       ingest: pipeline.acceptPublish,
       limits: config.brokerLimits,
       deniedFilters: config.deniedFilters,
-      authenticate: security.authenticateMqtt,
+      ...security.ofMqtt,
       refusals: security.refusals,
       observers: [events.connections],
       onRejected: toBoth(events.rejected, changes.rejected),

@@ -4,9 +4,10 @@
  * A lock in Redis gives them to one gateway. It reads each session, subscribes to the filters of the session, and sets
  * aside the messages that are published for it. Once every live gateway knows of these subscriptions, it delivers the
  * rest of the dead gateway's stream to the sessions, to each from the position at which it was last written. Behind
- * these messages come those that were set aside and were not in the stream. Only then is each session taken in Redis,
- * in one step with all that it has now. If this gateway is killed before, the next one finds everything where it was.
- * At the end the dead gateway is removed from Redis, and others stop writing to it.
+ * these messages come those that were set aside and were not in the stream. Then the wills that are due are published
+ * (wills/orphaned-wills.ts). Only then is each session taken in Redis, in one step with all that it has now. If this
+ * gateway is killed before, the next one finds everything else where it was. At the end the dead gateway is removed from
+ * Redis, and others stop writing to it.
  *
  * A gateway that dies loses what its own clients published for its sessions within `saveDelayMs` before its end, and
  * messages that it had not yet written to others.
@@ -21,11 +22,13 @@ import type { Session } from '../session/session.ts'
 import { decodeFrame, type Frame, type RoutedHeader, toMessage } from './frame.ts'
 import { compareIds } from './inbox.ts'
 import { KEYS } from './keys.ts'
+import type { ClusterLimits } from './limits.ts'
 import type { Members } from './members.ts'
 import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { FORGET, LOCK_ADOPTION, REMOVE } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
-import { decodeRecord, type StoredSession } from './stored-session.ts'
+import { decodeRecord, type StoredRecord, type StoredSession } from './stored-session.ts'
+import { OrphanedWills } from './wills/orphaned-wills.ts'
 
 interface AdoptionOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'call' | 'pipeline'>
@@ -35,7 +38,8 @@ interface AdoptionOptions {
   readonly whenKnown: () => Promise<void> | null
   /** Settles once all that this gateway has for others is written. */
   readonly written: () => Promise<void>
-  readonly parts: () => Pick<ClusterParts, 'sessions'>
+  readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections' | 'wills'>
+  readonly limits: Pick<ClusterLimits, 'commandTimeoutMs'>
   /** Forgets what was prepared for a session that the dead gateway was about to give. */
   readonly drop: (clientId: string) => void
   /** Earliest start, by `performance.now()`: after an outage of Redis the other gateways come back one by one. */
@@ -64,6 +68,7 @@ interface Progress {
   /** Clients of the dead gateway that are not read yet. */
   readonly due: Set<string>
   readonly adopted: Map<string, Adopted>
+  readonly wills: OrphanedWills
   /** The last entry of its stream that was delivered; `null`: none. */
   after: string | null
   /** Numbers of the last messages in it, by the gateway that published them. */
@@ -133,12 +138,12 @@ export class Adoption {
   async #adopt (gateway: string): Promise<void> {
     const { link, members, store, whenKnown, written, logger } = this.#options
     if (!await this.#lock(gateway) || !await this.#isDead(gateway)) return this.#abandon(gateway)
-    const progress = this.#progress.get(gateway) ?? { due: new Set(), adopted: new Map(), after: null, seen: new Map() }
-    this.#progress.set(gateway, progress)
+    const progress = this.#progress.get(gateway) ?? this.#begin(gateway)
     await this.#read(gateway, progress)
     await whenKnown()
     await written()
     await this.#readRest(gateway, progress)
+    await progress.wills.publishDue()
     if (!await this.#lock(gateway)) return this.#abandon(gateway)
     this.#release(gateway, progress)
     await store.flush()
@@ -150,11 +155,20 @@ export class Adoption {
     await link.call('EVAL', REMOVE, 0, gateway)
     await members.renew()
     this.adopted += progress.adopted.size
-    logger.warn({ gateway, sessions: progress.adopted.size }, 'a gateway is dead; its sessions are adopted')
+    const counts = { sessions: progress.adopted.size, wills: progress.wills.taken }
+    logger.warn({ gateway, ...counts }, 'a gateway is dead; its sessions are adopted')
+  }
+
+  #begin (gateway: string): Progress {
+    const { link, members, parts, limits } = this.#options
+    const wills = new OrphanedWills({ link, members, gateway, parts, patienceMs: limits.commandTimeoutMs })
+    const progress: Progress = { due: new Set(), adopted: new Map(), wills, after: null, seen: new Map() }
+    this.#progress.set(gateway, progress)
+    return progress
   }
 
   /** Ends holding, and takes the sessions with the next write. */
-  #release (gateway: string, { adopted, seen }: Progress): void {
+  #release (gateway: string, { adopted, wills, seen }: Progress): void {
     const { store } = this.#options
     this.#progress.delete(gateway)
     for (const [clientId, { session, epoch }] of adopted) {
@@ -163,6 +177,7 @@ export class Adoption {
       if (store.owned.has(clientId)) store.changed(clientId)
       else store.adopt(clientId, epoch + 1, gateway)
     }
+    wills.waitHere()
   }
 
   /** Ends an adoption whose sessions belong to another gateway. */
@@ -191,8 +206,9 @@ export class Adoption {
   }
 
   /** Reads all sessions of a dead gateway. */
-  async #read (gateway: string, { due, adopted }: Progress): Promise<void> {
+  async #read (gateway: string, progress: Progress): Promise<void> {
     const { link, store } = this.#options
+    const { due, adopted } = progress
     for (const clientId of await link.call('SMEMBERS', KEYS.clients(gateway)) as Reply[]) due.add(String(clientId))
     while (due.size > 0) {
       const some = [...due].slice(0, CLIENTS_AT_ONCE)
@@ -203,12 +219,19 @@ export class Adoption {
       for (const [index, clientId] of some.entries()) {
         due.delete(clientId)
         if (adopted.has(clientId) || store.owned.has(clientId)) continue
-        const { owner, epoch, session } = decodeRecord(records[index] as Reply[])
-        if (owner === gateway && session !== null) adopted.set(clientId, this.#restore(clientId, session, epoch))
+        const record = decodeRecord(records[index] as Reply[])
+        const isAdopted = record.owner === gateway && (record.session !== null || record.will !== null)
+        if (isAdopted) this.#take(clientId, record, progress)
         else without.push(clientId)
       }
       if (without.length > 0) await link.pipeline(without.map((clientId) => ['EVAL', FORGET, 0, gateway, clientId]))
     }
+  }
+
+  #take (clientId: string, { session: stored, epoch, will }: StoredRecord, { adopted, wills }: Progress): void {
+    const restored = stored === null ? null : this.#restore(clientId, stored, epoch)
+    if (restored !== null) adopted.set(clientId, restored)
+    if (will !== null) wills.note(clientId, will, restored !== null && restored.session !== null)
   }
 
   #restore (clientId: string, stored: StoredSession, epoch: number): Adopted {

@@ -7,6 +7,8 @@ import { CLUSTER_LIMITS, type ClusterLimits, within } from './limits.ts'
 import { createMachinery } from './machinery.ts'
 import { toFactWarnings } from './redis/redis-facts.ts'
 import { createSharedRates } from './shared-rates.ts'
+import { CopiedWills } from './wills/copied-wills.ts'
+import { createWillOwnership } from './wills/ownership.ts'
 
 export interface ClusterOptions {
   /** `redis://` or `rediss://`, with user and password. */
@@ -36,6 +38,8 @@ export interface ClusterStatistics {
   readonly sessionsFetched: number
   readonly sessionsGiven: number
   readonly sessionsAdopted: number
+  /** Wills of clients of dead gateways that were published here. */
+  readonly willsPublished: number
   /** Clients that are served without Redis knowing, now. */
   readonly unclaimed: number
   /** Commands that Redis did not answer in time. */
@@ -59,7 +63,8 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
   let attached: ClusterParts | null = null
   const parts = (): ClusterParts => attached!
   const joining: Joining = new Joining({ parts: () => machinery, limits, logger })
-  const machinery = createMachinery({ url, id, limits, logger, parts, joining })
+  const copiedWills = new CopiedWills((clientId) => parts().wills.of(clientId))
+  const machinery = createMachinery({ url, id, limits, logger, parts, joining, copiedWills })
   const { link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained } = machinery
   const { forwarding, claims, handover, adoption } = machinery
   const links = [link, reader, retainedReader]
@@ -97,23 +102,13 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
     return known === null || copied === null ? known ?? copied : Promise.all([known, copied]).then(() => {})
   }
 
-  async function claimAnnouncement (id: string): Promise<'granted' | 'refused' | 'unknown'> {
-    if (!joining.isJoined) return 'unknown'
-    try {
-      const reply = await link.call('SET', KEYS.announcement(id), members.self, 'NX', 'PX', limits.announcementMs)
-      return reply === null ? 'refused' : 'granted'
-    } catch (error) {
-      logger.debug({ err: error }, 'an announcement is published by each gateway to its own subscribers')
-      return 'unknown'
-    }
-  }
-
   return {
     passage: forwarding.passage,
     journal: store,
     attach (given) { attached = given },
     claim: (claim) => claims.claim(claim),
-    claimAnnouncement,
+    claimAnnouncement: createAnnouncementClaims({ link, members, joining, limits, logger }),
+    ...createWillOwnership({ store, copiedWills, joining, timeoutMs: limits.commandTimeoutMs }),
     changed: (clientId) => {
       store.changed(clientId)
       reclaim.left(clientId)
@@ -168,6 +163,7 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
       sessionsFetched: claims.fetched,
       sessionsGiven: handover.given,
       sessionsAdopted: adoption.adopted,
+      willsPublished: attached?.wills.published ?? 0,
       unclaimed: claims.unclaimed.size,
       timeouts: links.reduce((sum, each) => sum + each.timeouts, 0)
     }),
@@ -181,5 +177,25 @@ export function createCluster ({ url, id, limits: given, logger }: ClusterOption
       ...(store.fault === null ? [] : [`Redis does not take sessions: ${store.fault}`]),
       ...(joining.facts === null ? [] : toFactWarnings(joining.facts))
     ]
+  }
+}
+
+interface AnnouncementClaimsOptions extends Pick<ReturnType<typeof createMachinery>, 'link' | 'members'> {
+  readonly joining: Joining
+  readonly limits: ClusterLimits
+  readonly logger: Logger
+}
+
+/** @see Cluster.claimAnnouncement */
+function createAnnouncementClaims ({ link, members, joining, limits, logger }: AnnouncementClaimsOptions) {
+  return async (id: string): Promise<'granted' | 'refused' | 'unknown'> => {
+    if (!joining.isJoined) return 'unknown'
+    try {
+      const reply = await link.call('SET', KEYS.announcement(id), members.self, 'NX', 'PX', limits.announcementMs)
+      return reply === null ? 'refused' : 'granted'
+    } catch (error) {
+      logger.debug({ err: error }, 'an announcement is published by each gateway to its own subscribers')
+      return 'unknown'
+    }
   }
 }

@@ -82,6 +82,11 @@ export class Joining {
     return this.#isReplaced
   }
 
+  /** Whether another gateway has adopted the sessions of this one, or may have. */
+  get mayBeAdopted (): boolean {
+    return this.#isReplaced || this.isInDoubt
+  }
+
   /** Counts how often this gateway was replaced. */
   get term (): number {
     return this.#term
@@ -152,7 +157,7 @@ export class Joining {
     if (isLost || this.#mustRegister || !await members.renew()) {
       this.#mustRegister = true
       this.#isReplaced ||= wasLapsed
-      await this.#register(before !== null)
+      await this.#register(before !== null, this.#isReplaced && before?.runId === facts.runId)
       this.#mustRegister = false
       if (this.#isReplaced) this.#term++
       this.#isReplaced = false
@@ -172,7 +177,8 @@ export class Joining {
     await reclaim.takeUnclaimed()
   }
 
-  async #register (isAgain: boolean): Promise<void> {
+  /** @param areAdopted - what Redis does not have any more of this gateway was adopted: Redis was not started anew */
+  async #register (isAgain: boolean, areAdopted: boolean): Promise<void> {
     const { members, interest, outbox, reclaim, retained } = this.#options.parts()
     if (isAgain) {
       this.#options.logger.warn('Redis has lost this gateway: messages of others may have been missed, and all is written anew')
@@ -182,7 +188,7 @@ export class Joining {
     await members.register()
     // Notices that others have sent meanwhile were in a stream that is gone.
     if (isAgain) await Promise.all(members.all.map((gateway) => interest.load(gateway)))
-    await reclaim.takeAll()
+    await reclaim.takeAll(areAdopted)
     if (isAgain) retained.rewrite()
   }
 }

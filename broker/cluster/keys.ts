@@ -16,8 +16,8 @@ export const KEYS = {
   adoption: (gateway: string) => `vital:adoption:${gateway}`,
   /**
    * Hash of one client: `o` owner, `e` epoch, `p` principal, `m` session, `s` the entry of the owner's stream up to
-   * which the session is complete, `n` numbers of the last messages that it had at its former owner. For each delivery:
-   * `d{seq}` its message, `f{seq}` its packet id.
+   * which the session is complete, `w` will, `n` numbers of the last messages that it had at its former owner. For each
+   * delivery: `d{seq}` its message, `f{seq}` its packet id.
    */
   client: (clientId: string) => `vital:client:${clientId}`,
   /** Exists once a gateway publishes an announcement that all have received; its value is the gateway. */

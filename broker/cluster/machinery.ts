@@ -16,6 +16,7 @@ import { Reclaim } from './reclaim.ts'
 import { RedisLink } from './redis/redis-link.ts'
 import { RetainedLog } from './retained-log.ts'
 import { SessionStore } from './session-store.ts'
+import type { CopiedWills } from './wills/copied-wills.ts'
 
 interface MachineryOptions {
   readonly url: string
@@ -23,11 +24,12 @@ interface MachineryOptions {
   readonly limits: ClusterLimits
   readonly parts: () => ClusterParts
   readonly joining: Joining
+  readonly copiedWills: CopiedWills
   readonly logger: Logger
 }
 
 /** Wires the parts of a cluster. Nothing runs yet. */
-export function createMachinery ({ url, id, limits, parts, joining, logger }: MachineryOptions) {
+export function createMachinery ({ url, id, limits, parts, joining, copiedWills, logger }: MachineryOptions) {
   const linkOptions = { ...limits, url, logger }
   const link = new RedisLink({
     ...linkOptions, name: `vital-${id}`, onUp: () => { joining.join(false) }, onDown: () => { joining.noteDown() }
@@ -67,6 +69,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     stateOf: (clientId) => parts().sessions.stateOf(clientId),
     deliveriesOf: (clientId) => parts().sessions.find(clientId)?.deliveries() ?? [],
     isConnected: (clientId) => parts().connections.holderOf(clientId) !== undefined,
+    copiedWills,
     onLost: (clientId) => { reclaim.lose(clientId) },
     onUnknown: (clientId) => { claims.unclaimed.add(clientId) },
     limits,
@@ -110,7 +113,7 @@ export function createMachinery ({ url, id, limits, parts, joining, logger }: Ma
     notBeforeMs: () => joining.graceUntilMs
   })
   const claims: Claims = new Claims({ ...shared, joining, handover, adopted: (gateway) => adoption.settled(gateway) })
-  const reclaim = new Reclaim({ ...shared, handover, unclaimed: claims.unclaimed })
+  const reclaim = new Reclaim({ ...shared, joining, handover, unclaimed: claims.unclaimed, copiedWills })
   const retained = new RetainedLog({ link, reader: retainedReader, self, parts, blockMs: limits.blockMs, logger })
   const inbox = new Inbox({
     link: reader,

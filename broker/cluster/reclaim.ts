@@ -5,6 +5,7 @@ import type { ClusterLimits } from './limits.ts'
 import type { RedisLink, Reply } from './redis/redis-link.ts'
 import { RECLAIM } from './scripts.ts'
 import type { SessionStore } from './session-store.ts'
+import type { CopiedWills } from './wills/copied-wills.ts'
 
 interface ReclaimOptions {
   readonly link: Pick<RedisLink, 'isUp' | 'pipeline'>
@@ -12,7 +13,10 @@ interface ReclaimOptions {
   readonly store: SessionStore
   readonly handover: Pick<Handover, 'fetch'>
   readonly unclaimed: Set<string>
-  readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections'>
+  /** Whether another gateway has adopted this one, or may have. */
+  readonly joining: { readonly mayBeAdopted: boolean }
+  readonly copiedWills: CopiedWills
+  readonly parts: () => Pick<ClusterParts, 'sessions' | 'connections' | 'wills'>
   readonly limits: Pick<ClusterLimits, 'claimTimeoutMs'>
   readonly logger: Logger
 }
@@ -39,10 +43,17 @@ export class Reclaim {
 
   /** Another gateway has a client of this one. */
   lose (clientId: string): void {
-    const { connections, sessions } = this.#options.parts()
-    this.#options.store.disown(clientId)
-    this.#options.unclaimed.delete(clientId)
-    connections.holderOf(clientId)?.surrender()
+    const { store, unclaimed, joining, copiedWills, parts } = this.#options
+    const { connections, sessions } = parts()
+    const holder = connections.holderOf(clientId)
+    if (joining.mayBeAdopted) {
+      // The gateway that has adopted this one has published it, or lets it wait.
+      copiedWills.noteTaken(clientId)
+      holder?.client.dropWill()
+    }
+    store.disown(clientId)
+    unclaimed.delete(clientId)
+    holder?.surrender()
     sessions.surrender(clientId)
   }
 
@@ -53,14 +64,18 @@ export class Reclaim {
     if (!parts().sessions.has(clientId) && parts().connections.holderOf(clientId) === undefined) unclaimed.delete(clientId)
   }
 
-  /** Takes the clients that this gateway had under its former name. @throws when Redis does not answer */
-  async takeAll (): Promise<void> {
+  /**
+   * Takes the clients that this gateway had under its former name.
+   * @param areAdopted - a client that Redis does not have any more was adopted, and its will published
+   * @throws when Redis does not answer
+   */
+  async takeAll (areAdopted: boolean): Promise<void> {
     const { store, self } = this.#options
     // Another gateway reads them where they are: in their records, and in the stream of the dead gateway.
     for (const clientId of [...store.adopting.keys()]) this.lose(clientId)
     const owned = [...store.owned]
     for (let at = 0; at < owned.length; at += CLIENTS_AT_ONCE) {
-      await this.#take(owned.slice(at, at + CLIENTS_AT_ONCE), (clientId) => { this.lose(clientId) })
+      await this.#take(owned.slice(at, at + CLIENTS_AT_ONCE), (clientId) => { this.lose(clientId) }, areAdopted)
     }
     this.#owner = self()
   }
@@ -87,8 +102,12 @@ export class Reclaim {
     await handover.fetch(owner, clientId, { anew: true, timeoutMs: limits.claimTimeoutMs })
   }
 
-  async #take (clients: ReadonlyArray<readonly [string, number]>, onHeld: (clientId: string, owner: string) => void): Promise<void> {
-    const { link, self, store, unclaimed, parts } = this.#options
+  async #take (
+    clients: ReadonlyArray<readonly [string, number]>,
+    onHeld: (clientId: string, owner: string) => void,
+    areAdopted = false
+  ): Promise<void> {
+    const { link, self, store, unclaimed, copiedWills, parts } = this.#options
     const replies = await link.pipeline(clients.map(([clientId, epoch]) => {
       const principal = parts().connections.holderOf(clientId)?.access.principal ?? parts().sessions.ownerOf(clientId) ?? null
       return ['EVAL', RECLAIM, 0, self(), clientId, JSON.stringify(principal), this.#owner, epoch]
@@ -96,13 +115,16 @@ export class Reclaim {
     for (const [at, [clientId]] of clients.entries()) {
       const reply = replies[at]
       if (reply instanceof Error) throw reply
-      const [status, value] = reply as Reply[]
+      const [status, value, isMine] = reply as Reply[]
       if (String(status) === 'held') {
         onHeld(clientId, String(value))
         continue
       }
       unclaimed.delete(clientId)
       store.own(clientId, Number(value))
+      if (!areAdopted || isMine === 1 || !copiedWills.has(clientId)) continue
+      copiedWills.noteTaken(clientId)
+      parts().wills.give(clientId)
     }
   }
 }

@@ -61,7 +61,7 @@ end`
  * ARGV: gateway, client id, principal. Takes a client id that no other gateway has.
  * @returns `{'taken', epoch, session}`, `{'mine', epoch, session}` for one that this gateway has been given or has adopted,
  *   `{'held', owner, principal}`, or `{'dead', owner}` for one whose session is still
- *   to be adopted
+ *   to be adopted, or whose will is still to be published
  */
 export const CLAIM = `
 ${IS_LIVE}
@@ -71,40 +71,49 @@ local session = redis.call('HGET', key, 'm')
 if owner == ARGV[1] then return {'mine', redis.call('HGET', key, 'e'), session or ''} end
 if owner and owner ~= '' then
   if live(owner) then return {'held', owner, redis.call('HGET', key, 'p') or 'null'} end
-  if session and redis.call('SISMEMBER', 'vital:gateways', owner) == 1 then return {'dead', owner} end
+  local isKept = session or redis.call('HEXISTS', key, 'w') == 1
+  if isKept and redis.call('SISMEMBER', 'vital:gateways', owner) == 1 then return {'dead', owner} end
   redis.call('SREM', 'vital:clients:' .. owner, ARGV[2])
 end
 local epoch = redis.call('HINCRBY', key, 'e', 1)
 redis.call('HSET', key, 'o', ARGV[1], 'p', ARGV[3])
+redis.call('HDEL', key, 'w')
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
 return {'taken', epoch, session or ''}`
 
 /**
  * ARGV: gateway, client id, principal, owner and epoch that it knows. For a client that this gateway serves already, and
  * whose record will be written anew.
- * @returns `{'taken', epoch, ''}` or `{'held', owner}`
+ * @returns `{'taken', epoch, mine}`, with `mine` 1 where the record was this gateway's still, and 0 where it was not, or
+ *   there was none; or `{'held', owner}`
  */
 export const RECLAIM = `
 ${IS_LIVE}
 local key = 'vital:client:' .. ARGV[2]
 local owner = redis.call('HGET', key, 'o')
 local epoch = redis.call('HGET', key, 'e') or '0'
-if owner and owner ~= '' and owner ~= ARGV[1] and not (owner == ARGV[4] and epoch == ARGV[5]) then
+local isMine = owner and (owner == ARGV[1] or (owner == ARGV[4] and epoch == ARGV[5]))
+if owner and owner ~= '' and not isMine then
   if live(owner) then return {'held', owner} end
   redis.call('SREM', 'vital:clients:' .. owner, ARGV[2])
 end
 redis.call('DEL', key)
 redis.call('HSET', key, 'o', ARGV[1], 'e', epoch + 1, 'p', ARGV[3])
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
-return {'taken', epoch + 1, ''}`
+return {'taken', epoch + 1, isMine and 1 or 0}`
 
-/** ARGV: gateway, client id. Takes a client id from any owner. @returns `{'taken', epoch, session}` */
+/**
+ * ARGV: gateway, client id. Takes a client id from any owner. The gateway that had it lives, and publishes its will
+ * itself.
+ * @returns `{'taken', epoch, session}`
+ */
 export const FORCE = `
 local key = 'vital:client:' .. ARGV[2]
 local owner = redis.call('HGET', key, 'o')
 if owner then redis.call('SREM', 'vital:clients:' .. owner, ARGV[2]) end
 local epoch = redis.call('HINCRBY', key, 'e', 1)
 redis.call('HSET', key, 'o', ARGV[1])
+redis.call('HDEL', key, 'w')
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
 return {'taken', epoch, redis.call('HGET', key, 'm') or ''}`
 
@@ -154,6 +163,24 @@ redis.call('HSET', key, 'o', ARGV[1], 'e', ARGV[3], 'p', principal or 'null')
 for at = 6, #ARGV, 2 do redis.call('HSET', key, ARGV[at], ARGV[at + 1]) end
 redis.call('SADD', 'vital:clients:' .. ARGV[1], ARGV[2])
 return 1`
+
+/**
+ * ARGV: gateway, dead gateway, client id. Takes the will of a client out of Redis, to publish it. Without a session
+ * nothing is left of the client.
+ * @returns the will; nothing where there is none any more; 0 where another gateway adopts
+ */
+export const TAKE_WILL = `
+local key = 'vital:client:' .. ARGV[3]
+if redis.call('GET', 'vital:adoption:' .. ARGV[2]) ~= ARGV[1] then return 0 end
+if redis.call('HGET', key, 'o') ~= ARGV[2] then return false end
+local will = redis.call('HGET', key, 'w')
+if redis.call('HEXISTS', key, 'm') == 1 then
+  redis.call('HDEL', key, 'w')
+else
+  redis.call('DEL', key)
+  redis.call('SREM', 'vital:clients:' .. ARGV[2], ARGV[3])
+end
+return will`
 
 /** ARGV: dead gateway, client id. Forgets a client that has no session, or is not that gateway's any more. */
 export const FORGET = `
@@ -223,6 +250,8 @@ return 1`
 export const TRANSFER = `
 ${IF_MINE}
 redis.call('HSET', key, 'o', ARGV[4], 'n', ARGV[5])
+-- Its client has come back.
+redis.call('HDEL', key, 'w')
 redis.call('SREM', 'vital:clients:' .. ARGV[1], ARGV[2])
 redis.call('SADD', 'vital:clients:' .. ARGV[4], ARGV[2])
 return redis.call('HINCRBY', key, 'e', 1)`

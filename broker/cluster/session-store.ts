@@ -17,7 +17,8 @@ import type { ClusterLimits } from './limits.ts'
 import type { Outbox } from './outbox.ts'
 import type { Argument, RedisLink, Reply } from './redis/redis-link.ts'
 import { ADOPT, DROP, IS_ADOPTED, SAVE, TRANSFER, TRIM } from './scripts.ts'
-import { encodeDelivery, encodeState, FIELDS } from './stored-session.ts'
+import { encodeDeliveries, encodeState } from './stored-session.ts'
+import type { CopiedWills } from './wills/copied-wills.ts'
 
 /** Changes of one client that are not written yet. */
 interface Dirty {
@@ -42,6 +43,7 @@ interface SessionStoreOptions {
   readonly stateOf: (clientId: string) => SessionState | null
   readonly deliveriesOf: (clientId: string) => readonly Delivery[]
   readonly isConnected: (clientId: string) => boolean
+  readonly copiedWills: CopiedWills
   /** Another gateway has the client. */
   readonly onLost: (clientId: string) => void
   /** Redis knows nothing of a client. */
@@ -130,6 +132,7 @@ export class SessionStore implements SessionJournal {
     this.#adopting.delete(clientId)
     this.#stored.delete(clientId)
     this.#dirty.delete(clientId)
+    this.#options.copiedWills.forget(clientId)
   }
 
   /** Writes nothing of a client until {@link SessionStore.resume}. */
@@ -305,34 +308,26 @@ export class SessionStore implements SessionJournal {
 
   /** @returns one command, and its bytes. The changes that were noted count as written. */
   #toCommands (clientId: string, epoch: number): { commands: Command[], bytes: number } {
-    const { self, position, stateOf, isConnected, deliveriesOf } = this.#options
+    const { self, position, stateOf, isConnected, deliveriesOf, copiedWills } = this.#options
     const { isFull = false, deliveries = new Map<number, Delivery | null>() } = this.#dirty.get(clientId) ?? {}
     this.#dirty.delete(clientId)
     const state = stateOf(clientId)
     const from = this.#adopting.get(clientId)
-    if (state === null && !isConnected(clientId)) {
+    if (state === null && !isConnected(clientId) && copiedWills.of(clientId) === null) {
       this.disown(clientId)
       const drop: Command = from === undefined
         ? ['EVAL', DROP, 0, self(), clientId, epoch]
         : ['EVAL', ADOPT, 0, self(), clientId, epoch, from, 1]
       return { commands: [drop], bytes: DROP.length }
     }
-    const fields: Argument[] = state === null ? [] : ['m', encodeState(state), 's', position()]
-    const deleted: string[] = []
     const isAnew = isFull || state === null || from !== undefined
     const stored = isAnew ? new Set<number>() : this.#stored.get(clientId) ?? new Set<number>()
     const changes = isAnew ? deliveriesOf(clientId).map((delivery) => [delivery.seq, delivery] as const) : deliveries
-    for (const [seq, delivery] of changes) {
-      if (delivery === null) {
-        if (stored.delete(seq)) deleted.push(FIELDS.message(seq), FIELDS.flight(seq))
-        continue
-      }
-      const encoded = encodeDelivery(delivery)
-      if (delivery.message === null) deleted.push(FIELDS.message(seq))
-      // Its message does not change.
-      fields.push(...(stored.has(seq) && delivery.message !== null ? encoded.slice(2) : encoded))
-      stored.add(seq)
-    }
+    const written = encodeDeliveries(changes, stored)
+    const will = copiedWills.take(clientId, isAnew)
+    const session = state === null ? [] : ['m', encodeState(state), 's', position()]
+    const fields = [...session, ...will.fields, ...written.fields]
+    const deleted = [...will.deleted, ...written.deleted]
     if (stored.size > 0) this.#stored.set(clientId, stored)
     else this.#stored.delete(clientId)
     const bytes = SAVE.length + fields.reduce<number>((sum, field) => sum + (typeof field === 'number' ? 8 : field.length), 0)

@@ -58,13 +58,13 @@ export function decodeState (json: string): SessionState {
 }
 
 /** The fields of a delivery: its message is written once, its packet id when it has one. */
-export const FIELDS = {
+const FIELDS = {
   message: (seq: number) => `d${seq}`,
   flight: (seq: number) => `f${seq}`
 } as const
 
 /** @returns fields and values of a delivery; of one without a message `f` alone */
-export function encodeDelivery ({ seq, message, qos, isRetained, identifiers, packetId }: Delivery): Argument[] {
+function encodeDelivery ({ seq, message, qos, isRetained, identifiers, packetId }: Delivery): Argument[] {
   if (message === null) return [FIELDS.flight(seq), `${packetId}r`]
   const { header, bodies } = toMessageHeader({ ...message, qos, retain: isRetained })
   const withIdentifiers: DeliveryHeader = identifiers.length === 0 ? header : { ...header, i: identifiers }
@@ -72,13 +72,51 @@ export function encodeDelivery ({ seq, message, qos, isRetained, identifiers, pa
   return packetId === 0 ? fields : [...fields, FIELDS.flight(seq), String(packetId)]
 }
 
-/** The record of a client: its owner, epoch and session. @param fields - as `HGETALL` answers them */
-export function decodeRecord (fields: readonly Reply[]): { owner: string, epoch: number, session: StoredSession | null } {
+/**
+ * What is written of deliveries that changed.
+ * @param stored - numbers of those that Redis has; brought up to date
+ * @returns fields and values, and fields to delete
+ */
+export function encodeDeliveries (
+  changes: Iterable<readonly [seq: number, delivery: Delivery | null]>, stored: Set<number>
+): { readonly fields: Argument[], readonly deleted: string[] } {
+  const fields: Argument[] = []
+  const deleted: string[] = []
+  for (const [seq, delivery] of changes) {
+    if (delivery === null) {
+      if (stored.delete(seq)) deleted.push(FIELDS.message(seq), FIELDS.flight(seq))
+      continue
+    }
+    const encoded = encodeDelivery(delivery)
+    if (delivery.message === null) deleted.push(FIELDS.message(seq))
+    // Its message does not change.
+    fields.push(...(stored.has(seq) && delivery.message !== null ? encoded.slice(2) : encoded))
+    stored.add(seq)
+  }
+  return { fields, deleted }
+}
+
+/** The record of a client: its owner, epoch, session and will. */
+export interface StoredRecord {
+  readonly owner: string
+  readonly epoch: number
+  readonly session: StoredSession | null
+  /** Its will, encoded; `null`: none. */
+  readonly will: Buffer | null
+}
+
+/** @param fields - as `HGETALL` answers them */
+export function decodeRecord (fields: readonly Reply[]): StoredRecord {
   const valueOf = (name: string) => {
     const at = fields.findIndex((field, index) => index % 2 === 0 && String(field) === name)
-    return at === -1 ? '' : String(fields[at + 1])
+    return at === -1 ? null : fields[at + 1] as Buffer
   }
-  return { owner: valueOf('o'), epoch: Number(valueOf('e')), session: decodeSession(fields) }
+  return {
+    owner: String(valueOf('o') ?? ''),
+    epoch: Number(String(valueOf('e') ?? 0)),
+    session: decodeSession(fields),
+    will: valueOf('w')
+  }
 }
 
 /** @param fields - as `HGETALL` answers them. @returns `null` where there is no session */

@@ -42,6 +42,8 @@ export function createClaim ({ connections, sessions, loginDelays, revocations, 
     const result = await tryToAdmit(connection, login, identity, beginSession)
     // The cluster may have fetched its session for nothing.
     if (result !== null) cluster?.changed(login.clientId)
+    // CONNACK says that its will is kept [MQTT-3.1.2-8].
+    else if (connection.client.will !== null) await cluster?.whenWillIsKept(connection.client.id)
     return result
   }
 

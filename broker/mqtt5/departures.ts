@@ -8,7 +8,7 @@ import type { PublishCallback } from '../publish/hold-until-durable.ts'
 import { toAnyPublish } from '../publish/published-packet.ts'
 import { ownCopy } from '../session/delivery.ts'
 import type { Sessions } from '../session/sessions.ts'
-import type { Will5 } from '../wire/v5/decode.ts'
+import { toWillBytes, type Will } from '../wills/will.ts'
 import type { Mqtt5Client, Mqtt5ClientObserver } from './mqtt5-client.ts'
 import type { PacketReader } from './packet-reader.ts'
 import { toProperties } from './publish-handler.ts'
@@ -52,26 +52,28 @@ export function createDepartures (options: DeparturesOptions) {
     connections.remove(connection)
     subscriptionGuard.forget(connection)
     deliverer.close(connection)
-    if (client.isConnected && client.will !== null) addWill(connection, client, client.will)
+    const { will } = client
+    // One that was revoked may not publish.
+    if (client.isConnected && will !== null && access.mayPublish(will.topic)) addWill(connection, client, will)
     // A connection that was not let in must not release what another client of the same id holds.
     if (client.clean && access.principal !== undefined) sessions.releaseInbound(client.id)
     if (access.isAttached) sessions.detach(client.id, performance.now(), client.sessionExpiryMs)
   }
 
-  function addWill (connection: Connection, client: Mqtt5Client, will: Will5): void {
-    const { topic, qos, retain, delayS, messageExpiryS } = will
+  function addWill (connection: Connection, client: Mqtt5Client, ofConnect: Will): void {
+    const { topic, qos, retain, messageExpiryS } = ofConnect
     // The CONNECT that they are views of may lie in a larger chunk.
-    const payload = ownCopy(will.payload)
-    const forwarded = will.forwarded === null ? null : ownCopy(will.forwarded)
+    const payload = ownCopy(ofConnect.payload)
+    const forwarded = ofConnect.forwarded === null ? null : ownCopy(ofConnect.forwarded)
+    const will: Will = { topic, payload, qos, retain, messageExpiryS, forwarded }
     const publish = () => {
       const properties = toProperties(forwarded, messageExpiryS)
       const packet = toAnyPublish({ cmd: 'publish', topic, payload, qos, retain, dup: false, clientId: client.id, properties })
       publishes.submit(connection, packet, passUnacknowledged, true)
     }
+    const { principal = null, expiresAtMs } = connection.access
     // It is published when its session ends, at the latest.
-    const delayMs = Math.min(delayS * 1000, client.sessionExpiryMs)
-    const bytes = topic.length * 2 + payload.length + (forwarded?.length ?? 0)
-    wills.add(client.id, delayMs, { principal: connection.access.principal ?? null, publish, bytes })
+    wills.add(client.id, client.willDelayMs, { will, principal, expiresAtMs, publish, bytes: toWillBytes(will) })
   }
 
   return { connectionOf, observer }

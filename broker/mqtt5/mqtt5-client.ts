@@ -137,6 +137,14 @@ export class Mqtt5Client implements ProtocolClient {
     return this.#hasProblemInformation ? text : null
   }
 
+  get willDelayMs (): number {
+    return Math.min((this.will?.delayS ?? 0) * 1000, this.sessionExpiryMs)
+  }
+
+  dropWill (): void {
+    this.will = null
+  }
+
   write (packet: Buffer): void {
     if (this.closed || this.#socket.destroyed || !this.#socket.writable) return
     // A client that does not read is closed after the drain time-out.

@@ -1,4 +1,5 @@
 import type { Client, PublishPacket } from 'aedes'
+import type { Remote } from '../cluster.ts'
 import type { Connection } from '../connection.ts'
 import type { Connections } from '../connections.ts'
 import type { LimitHits } from '../limit-hits.ts'
@@ -21,6 +22,8 @@ interface AuthorizePublishOptions {
   readonly onForbidden: (connection: Connection) => void
   /** A bridge published its state, or has it as a will; it is acknowledged and dropped. */
   readonly onBridgeState: (clientId: string) => void
+  /** `null`: this gateway stands alone. */
+  readonly remote: Pick<Remote, 'whenWillIsOurs'> | null
   readonly hits: LimitHits
   readonly limits: Pick<BrokerLimits, 'topicLengthMax' | 'topicLevelsMax'>
 }
@@ -30,7 +33,7 @@ interface AuthorizePublishOptions {
  * publish is stored, relayed, dropped, or closes its connection.
  */
 export function createAuthorizePublish (options: AuthorizePublishOptions) {
-  const { connections, hold, pubacks, onForbidden, onBridgeState, hits, limits } = options
+  const { connections, hold, pubacks, onForbidden, onBridgeState, remote, hits, limits } = options
   const state = { relayed: 0 }
 
   /**
@@ -76,6 +79,15 @@ export function createAuthorizePublish (options: AuthorizePublishOptions) {
   function authorize (
     connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill = connection.client.closed
   ): void {
+    const known = isWill ? remote?.whenWillIsOurs(connection.client.id) ?? null : null
+    if (known === null) return decide(connection, packet, callback, isWill)
+    known.then((isOurs) => {
+      if (isOurs) decide(connection, packet, callback, isWill)
+      else callback(new Error('another gateway has published the will'), packet, connection, 'relayed')
+    }, () => {})
+  }
+
+  function decide (connection: Connection, packet: PublishPacket, callback: PublishCallback, isWill: boolean): void {
     const isDropped = isBridgeState(packet.topic)
     if (!isDropped && !connection.access.mayPublish(packet.topic)) return forbid(connection, packet, callback, isWill)
     if (connection.ignoresPublishes && !isWill) return

@@ -68,6 +68,7 @@ export function createPublishing (options: PublishingOptions) {
     pubacks,
     onForbidden: violations.forbiddenPublish,
     onBridgeState: violations.bridgeState,
+    remote: cluster,
     hits,
     limits
   })

@@ -16,6 +16,7 @@ import type { Metrics } from '../metrics/metrics.ts'
 import { createAccess } from './access.ts'
 import { createAuthenticator } from './authenticator.ts'
 import { createChanges } from './changes.ts'
+import { createIsCurrent } from './current-principals.ts'
 import { createDirectory } from './directory.ts'
 import { createKeySet, type KeySet } from './key-sets.ts'
 import { createPasswords } from './passwords.ts'
@@ -82,10 +83,11 @@ export async function createSecurity (options: SecurityOptions) {
         'the keys of the tokens\' issuer cannot be fetched')
     })
   }
+  const hasOtherCredentials = tokens !== null || options.hasClientCertificates
   const access = createAccess({
     ...options,
     file: dataDir === null ? null : join(dataDir, 'access.json'),
-    hasOtherCredentials: tokens !== null || options.hasClientCertificates,
+    hasOtherCredentials,
     onClosed: () => { connections.disconnect((principal) => principal === null) }
   })
   await access.load()
@@ -118,6 +120,7 @@ export async function createSecurity (options: SecurityOptions) {
       onFailure
     })
   const verifier = tokens === null || keys === null ? null : createTokens({ ...tokens, keys, onFailure })
+  const isCurrent = createIsCurrent({ access, directory, hasOtherCredentials })
   const authenticator = createAuthenticator({
     mode: () => access.mode,
     directory,
@@ -138,7 +141,7 @@ export async function createSecurity (options: SecurityOptions) {
     tasks: [{
       name: 'log of credential changes', intervalMs: FORGET_INTERVAL_MS, run: () => forgetPrincipalChanges(kysely)
     }],
-    authenticateMqtt: authenticator.authenticateMqtt,
+    ofMqtt: { authenticate: authenticator.authenticateMqtt, isCurrent },
     authenticateHttp: authenticator.authenticateHttp,
     authenticateGrpc: authenticator.authenticateGrpc,
     refusals,

@@ -17,5 +17,7 @@ export function addClusterMetrics (metrics: Metrics, read: () => ClusterStatisti
       const { sessionsFetched, sessionsGiven, sessionsAdopted } = read()
       return [[{ how: 'fetched' }, sessionsFetched], [{ how: 'given' }, sessionsGiven], [{ how: 'adopted' }, sessionsAdopted]]
     })
+  metrics.counter('vital_cluster_wills_published_total', 'Wills of clients of dead gateways that this one has published',
+    () => read().willsPublished)
   metrics.counter('vital_redis_timeouts_total', 'Commands that Redis did not answer in time', () => read().timeouts)
 }

@@ -92,6 +92,36 @@ t.test('DISCONNECT is noted', async (t) => {
   t.equal(aedesClient.hasDisconnected(client), true)
 })
 
+t.test('a will, from its CONNECT until its client has closed', async (t) => {
+  const will = { topic: 'home/x', payload: Buffer.from('gone'), qos: 1, retain: true } as const
+  for (const isDropped of [false, true]) {
+    const seen: unknown[] = []
+    const published: string[] = []
+    const { client } = await connect(t, {
+      authenticate: (client, _username, _password, done) => {
+        seen.push(new aedesClient.AedesClient(client).will)
+        done(null, true)
+      },
+      authorizePublish: (_client, { topic }, done) => {
+        published.push(topic)
+        done(null)
+      }
+    }, [connectPacket({ clientId: 'a', will })])
+    const ours = new aedesClient.AedesClient(client)
+    t.same([...seen, ours.will], Array(2).fill({ ...will, messageExpiryS: null, forwarded: null }))
+    t.equal(ours.will, ours.will, 'the same object each time')
+    if (isDropped) {
+      ours.dropWill()
+      t.equal(ours.will, null)
+    }
+    client.close()
+    t.strictSame(published, isDropped ? [] : ['home/x'])
+    t.equal(ours.will, null)
+  }
+  const { client } = await connect(t)
+  t.equal(new aedesClient.AedesClient(client).will, null)
+})
+
 t.test('a drain is called back, a drain that does not come closes the client', async (t) => {
   const drained = await connect(t, { drainTimeout: 10_000 })
   let error: Error | null | undefined = new Error('not called')

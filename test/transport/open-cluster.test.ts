@@ -110,6 +110,36 @@ t.test('a device keeps its session when its gateway is killed', { skip: NO_REDIS
   t.strictSame(back.messages(), ['home/x meanwhile', 'home/x afterwards'])
 })
 
+t.test('the will of a device whose gateway is killed is stored, and none of a device that is revoked meanwhile', { skip: NO_REDIS }, async (t) => {
+  const redis = await startRedis(t)
+  const { connectionString, query } = await createTestDatabase(t)
+  const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
+  const credentials = openCredentials(t, connectionString)
+  const secrets = { 'band-1': await credentials.add('band-1', 'device'), 'band-2': await credentials.add('band-2', 'device') }
+  const password = await credentials.add('nurse', 'operator')
+  const b = await startGateway(t, variables)
+  const a = await spawnGateway(t, variables)
+  await a.said(/^ready$/)
+  const { port } = await a.said(/^listening$/)
+  const operator = await connectClient(t, b.mqttPort, { username: 'nurse', password, clientId: 'nurse' })
+  const seen: string[] = []
+  operator.on('message', (topic, payload) => { seen.push(`${topic} ${payload.toString()}`) })
+  await operator.subscribeAsync('vital/#', { qos: 1 })
+  for (const [id, secret] of Object.entries(secrets)) {
+    const will = { topic: `vital/${id}`, payload: Buffer.from(reading(1_700_000_000)), qos: 1, retain: false } as const
+    await RawClient.connected(t, port!, { clientId: id, username: id, password: Buffer.from(secret), will })
+    t.match(await redis.client.hget(`vital:client:${id}`, 'w'), new RegExp(`vital/${id}`))
+    t.notMatch(JSON.stringify(await redis.client.hgetall(`vital:client:${id}`)), secret)
+  }
+  a.child.kill('SIGKILL')
+  await a.exited
+  await credentials.revoke('band-2')
+  await until(() => seen.length > 0)
+  await until(async () => await redis.client.scard('vital:gateways') === 1, 'the dead gateway is adopted')
+  t.strictSame(seen, [`vital/band-1 ${reading(1_700_000_000)}`])
+  t.strictSame((await query<{ device: string }>('select device from readings')).map(({ device }) => device), ['band-1'])
+})
+
 t.test('an invalid REDIS_URL stops the start, and its password is not shown', (t) => {
   for (const url of ['127.0.0.1:6379', 'http://gateway:s3cret@redis', 'redis://']) {
     t.throws(() => createConfig({ REDIS_URL: url }), /REDIS_URL must be a URL such as/, url)

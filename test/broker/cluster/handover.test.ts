@@ -6,6 +6,7 @@ import { Handover } from '../../../broker/cluster/handover.ts'
 import type { Argument, Reply } from '../../../broker/cluster/redis/redis-link.ts'
 import { CLAIM, FORCE, SAVE, TRANSFER } from '../../../broker/cluster/scripts.ts'
 import { SessionStore } from '../../../broker/cluster/session-store.ts'
+import { CopiedWills } from '../../../broker/cluster/wills/copied-wills.ts'
 import type { SessionState } from '../../../broker/session/sessions.ts'
 import { settleDown } from '../../helpers/broker.ts'
 
@@ -51,6 +52,7 @@ t.test('a session that is handed over is written with the packet ids of its publ
     stateOf: () => STATE,
     deliveriesOf: () => [],
     isConnected: () => true,
+    copiedWills: new CopiedWills(() => null),
     onLost () {},
     onUnknown () {},
     limits: { saveDelayMs: 60_000, pipelineBytesMax: 1e6 },

@@ -18,6 +18,7 @@ import { type QoS, toSubscription } from '../../../broker/session/delivery.ts'
 import { RetainedMessages } from '../../../broker/session/retained.ts'
 import { Session } from '../../../broker/session/session.ts'
 import { Sessions } from '../../../broker/session/sessions.ts'
+import type { KeptWills } from '../../../broker/wills/will.ts'
 
 interface SuiteTest {
   readonly assert: typeof assert
@@ -102,7 +103,8 @@ function createUnderTest (cluster: Cluster | null) {
   })
   const connections = { connected: 0, holderOf: () => undefined } as unknown as Connections
   const statistics = () => ({ clientsConnected: 0, packetsReceived: 0, publishesReceived: 0, bytesReceived: 0, subscriptions: 0 })
-  cluster?.attach({ connections, sessions, retained, statistics, deliverHere () {}, forgetHere () {} })
+  const wills: KeptWills = { published: 0, of: () => null, admits: () => true, wait () {}, async publish () {}, give () {} }
+  cluster?.attach({ connections, sessions, retained, wills, statistics, deliverHere () {}, forgetHere () {} })
   const clientIds = new Set<string>()
   /** Claims a client id, as CONNECT does. */
   const claim = async (clientId: string) => {
