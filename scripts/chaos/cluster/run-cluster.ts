@@ -52,6 +52,7 @@ const ARRAY_READINGS = 20
 /** Longest that a strike waits for its turn among the readings. */
 const TURN_TIMEOUT_MS = 1_800_000
 const SUBSCRIBERS = 12
+const WILL_CLIENTS = 6
 /** Three publishers with two topics each. */
 const TOPICS = Array.from({ length: 3 }, (_, index) => [`ward/0/bed-${index}`, `ward/1/bed-${index}`])
 /** Subscribers and their publishers, readers, HAProxy's health checks, Redis. */
@@ -85,6 +86,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     // Streams are about readings; sessions have runs of their own.
     subscribers: options.streams === null ? SUBSCRIBERS : 0,
     topics: options.streams === null ? TOPICS : [],
+    willClients: options.streams === null ? WILL_CLIENTS : 0,
     publishIntervalMs: 100,
     isClustered: true,
     mayLoseSessions: () => outage.isUnderWay,
@@ -110,6 +112,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
   }
   Object.assign(figures, readers?.figures(), {
     sessionMessages: ward.published,
+    wills: ward.wills,
     sessionsLostWithoutRedis: ward.lost,
     repeatedAtQoS1: ward.repeated,
     sessionViolations: ward.violations

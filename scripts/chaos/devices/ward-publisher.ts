@@ -19,11 +19,17 @@ export interface WardPublisherOptions {
   readonly onClose?: () => void
 }
 
+/** When a message was first written, and when it was acknowledged, in Unix milliseconds. */
+export interface Sent {
+  readonly sentAtMs: number
+  acknowledgedAtMs: number | null
+}
+
 interface Outgoing {
   readonly topic: string
   readonly payload: string
   readonly qos: 1 | 2
-  readonly time: { acknowledgedAtMs: number | null }
+  readonly time: Sent
   isSent: boolean
   /** PUBREC came. */
   isReceived: boolean
@@ -38,8 +44,8 @@ export class WardPublisher {
   readonly #options: WardPublisherOptions
   /** `{topic} {QoS}` → number of the last message. */
   readonly counts = new Map<string, number>()
-  /** `{topic} {QoS}` → Unix milliseconds of each message, of its first write and of its acknowledgement. */
-  readonly times = new Map<string, Array<{ readonly sentAtMs: number, acknowledgedAtMs: number | null }>>()
+  /** `{topic} {QoS}` → times of each message. */
+  readonly times = new Map<string, Sent[]>()
   /** `{topic} {QoS} {number}`: sent again to a gateway that could not know of the first time. */
   readonly repeatable = new Set<string>()
   readonly #outgoing = new Map<number, Outgoing>()
@@ -88,7 +94,7 @@ export class WardPublisher {
       this.counts.set(name, number)
       do this.#lastId = this.#lastId % PACKET_ID_MAX + 1
       while (this.#outgoing.has(this.#lastId))
-      const time = { sentAtMs: Date.now(), acknowledgedAtMs: null }
+      const time: Sent = { sentAtMs: Date.now(), acknowledgedAtMs: null }
       const times = this.times.get(name) ?? []
       this.times.set(name, times)
       times.push(time)

@@ -19,6 +19,7 @@ export const sessions: Fault = {
       port: () => rig.mqttPort,
       subscribers: SUBSCRIBERS,
       topics: [TOPICS],
+      willClients: 0,
       publishIntervalMs: 20,
       isClustered: false,
       random: (min, max) => rig.between(min, max),

@@ -44,6 +44,7 @@ export function breakStore (store: Store, breaks: Break | undefined): Store {
     case 'refuse-unstored':
     case 'ack-before-redis':
     case 'ack-when-lapsed':
+    case 'drop-wills':
     case 'acks-one':
     case 'offset-before-rows':
     case 'no-epoch':

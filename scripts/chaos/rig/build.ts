@@ -20,6 +20,8 @@ const PLANTED: Readonly<Partial<Record<Break, PlantedBug>>> = {
   'ack-before-redis': { file: 'broker/cluster/copies.ts', find: 'if (next !== null)', put: 'return null; if (next !== null)' },
   // A gateway whose lease has lapsed acknowledges without having asked whether another one has adopted its sessions.
   'ack-when-lapsed': { file: 'broker/cluster/joining.ts', find: 'get isInDoubt() {', put: 'get isInDoubt() { return false;' },
+  // The wills of a dead gateway's clients are forgotten.
+  'drop-wills': { file: 'broker/cluster/adoption.ts', find: 'await progress.wills.publishDue();', put: '' },
   // Kafka acknowledges what one broker alone has.
   'acks-one': {
     file: 'src/kafka/kafka-log.ts',

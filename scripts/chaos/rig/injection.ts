@@ -22,12 +22,12 @@ export const FAILPOINTS = [
 export type Failpoint = typeof FAILPOINTS[number]
 
 /**
- * Each is found by another checker: C1 and C4, C1, C2, C3, C5, C6, C7, C1 with MQTT 5; two by sessions of a cluster; with Kafka
+ * Each is found by another checker: C1 and C4, C1, C2, C3, C5, C6, C7, C1 with MQTT 5; three by sessions of a cluster; with Kafka
  * C1, C1, by a strike, C2, C1; with lakes, exports and Flink C9; with a replica C10.
  */
 export const BREAKS = [
   'early-ack', 'no-fsync', 'store-twice', 'stale-latest', 'leak', 'bad-exit', 'miscount', 'refuse-unstored',
-  'ack-before-redis', 'ack-when-lapsed', 'acks-one', 'offset-before-rows', 'no-epoch', 'no-identity', 'keep-nothing',
+  'ack-before-redis', 'ack-when-lapsed', 'drop-wills', 'acks-one', 'offset-before-rows', 'no-epoch', 'no-identity', 'keep-nothing',
   'skip-plan', 'offset-before-points', 'count-twice', 'trust-replica', 'any-age'
 ] as const
 export type Break = typeof BREAKS[number]
