@@ -76,7 +76,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     onRecovered: (ms) => { sums.recoveryMs = Math.max(sums.recoveryMs, ms) }
   })
   const processes = () => [...stage.gateways, ...stage.sinks, ...stage.streams?.lakes ?? [], ...stage.streams?.exports ?? []]
-  const outage = { isUnderWay: false }
+  const outage = { isUnderWay: false, isStop: false }
   const calm = { sinceMs: 0 }
   const readers = stage.replica === null
     ? null
@@ -90,6 +90,7 @@ export async function runCluster (options: ClusterRunOptions): Promise<Outcome> 
     publishIntervalMs: 100,
     isClustered: true,
     mayLoseSessions: () => outage.isUnderWay,
+    mayDropWills: () => outage.isStop,
     random: between,
     onViolation: (message) => { violate('expected', message) }
   })
@@ -176,8 +177,8 @@ interface StrikeOptions extends Pick<ClusterRunOptions, 'strikes' | 'onRemark'> 
   readonly stage: Stage
   readonly ward: Ward
   readonly accounts: ReturnType<typeof createAccounts>
-  /** Whether an outage of Redis is under way. */
-  readonly outage: { isUnderWay: boolean }
+  /** Whether an outage of Redis is under way, and whether a gateway stops after SIGTERM. */
+  readonly outage: { isUnderWay: boolean, isStop: boolean }
   /** `performance.now()` since when nothing but the replica was struck. */
   readonly calm: { sinceMs: number }
   readonly between: (min: number, max: number) => number
@@ -193,10 +194,12 @@ async function strike ({ strikes, stage, ward, accounts, outage, calm, between, 
   await sleep(between(100, 1500))
   onRemark(`${name} at ${new Date().toISOString().slice(11, 23)}`)
   outage.isUnderWay = name.endsWith('-redis')
+  outage.isStop = name === 'stop-gateway'
   if (!isOfReplica) calm.sinceMs = Infinity
   await run(stage)
   const fault = await stage.untilWhole()
   outage.isUnderWay = false
+  outage.isStop = false
   if (!isOfReplica) calm.sinceMs = performance.now()
   if (fault !== null) violate('C6', `after ${name}: ${fault}`)
   // Redis is there, so a session that goes to another gateway is found.

@@ -35,6 +35,8 @@ export interface WardOptions {
   readonly isClustered: boolean
   /** Whether a session may be lost, now: a client of a cluster that connects while Redis is away. */
   readonly mayLoseSessions?: () => boolean
+  /** Whether a gateway is stopping, now. */
+  readonly mayDropWills?: () => boolean
   readonly random: (min: number, max: number) => number
   readonly onViolation: (message: string) => void
   readonly onPublisherClose?: () => void
@@ -45,6 +47,7 @@ export type Ward = ReturnType<typeof createWard>
 export function createWard (options: WardOptions) {
   const { port, subscribers: count, topics, publishIntervalMs, isClustered, random, onViolation, onPublisherClose } = options
   const mayLoseSession = options.mayLoseSessions ?? (() => false)
+  const mayDropWill = options.mayDropWills ?? (() => false)
   let violations = 0
   const violate = (message: string) => { if (violations++ < VIOLATIONS_TOLD) onViolation(message) }
   const createSubscriber = (clientId: string, index: number, filters: Readonly<Record<string, 0 | 1 | 2>>) => {
@@ -72,7 +75,7 @@ export function createWard (options: WardOptions) {
     ...(onPublisherClose !== undefined && { onClose: onPublisherClose })
   }))
   const willClients = Array.from({ length: options.willClients }, (_, index) =>
-    new WillClient({ clientId: `monitor-${index}`, port, protocolVersion: index % 2 === 0 ? 4 : 5, random }))
+    new WillClient({ clientId: `monitor-${index}`, port, protocolVersion: index % 2 === 0 ? 4 : 5, mayDropWill, random }))
   const sources: readonly Source[] = [...publishers, ...willClients]
   const subscribers = [
     ...Array.from({ length: count }, (_, index) => createSubscriber(`nurse-${index}`, index, FILTER_SETS[index % FILTER_SETS.length]!)),

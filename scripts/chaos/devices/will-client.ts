@@ -11,13 +11,15 @@ export interface WillClientOptions {
   readonly port: () => number
   /** 4: MQTT 3.1.1. */
   readonly protocolVersion: 4 | 5
+  /** Whether a gateway is stopping: the wills of clients that it closes are dropped. */
+  readonly mayDropWill: () => boolean
   readonly random: (min: number, max: number) => number
 }
 
 /**
  * A client whose will at QoS 1 tells the number of its connection. It never sends DISCONNECT, so each connection that got a
- * CONNACK and has ended owes its will to the subscribers. The number of a connection without a CONNACK is used again: its
- * will may come or not.
+ * CONNACK and has ended owes its will to the subscribers. The number of a connection without a CONNACK, or to a gateway
+ * that stops, is used again: its will may come or not.
  */
 export class WillClient {
   readonly #options: WillClientOptions
@@ -36,7 +38,7 @@ export class WillClient {
   }
 
   connect (): void {
-    const { clientId, port, protocolVersion, random } = this.#options
+    const { clientId, port, protocolVersion, mayDropWill, random } = this.#options
     const name = `${this.topic} 1`
     const number = (this.counts.get(name) ?? 0) + 1
     let connectedAtMs: number | null = null
@@ -66,7 +68,7 @@ export class WillClient {
       if (this.#socket !== socket) return
       this.#socket = null
       if (this.#isEnded) return
-      if (connectedAtMs !== null) {
+      if (connectedAtMs !== null && !mayDropWill()) {
         this.counts.set(name, number)
         this.times.get(name)!.push({ sentAtMs: connectedAtMs, acknowledgedAtMs: Date.now() })
       }
