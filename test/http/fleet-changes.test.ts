@@ -89,6 +89,27 @@ t.test('a position that is no longer known is answered with missed', (t) => {
   t.end()
 })
 
+t.test('answers are kept for other pages, up to a bound of all together', (t) => {
+  let nowMs = 0
+  const changes = createFleetChanges({ limits: { answersCharactersMax: 4000 }, monotonicMs: () => nowMs })
+  const ask = (position?: string) => changes.since(position)
+  const positionOf = (answer: string) => (JSON.parse(answer) as Answer).position
+  const positions = [positionOf(ask())]
+  for (let round = 0; round < 20; round++) {
+    changes.observe(['a', 'b', 'c'].map((device) => toRow(device, NOW_S, { heartRateValue: 60 })))
+    nowMs += 1000
+    positions.push(positionOf(ask()))
+  }
+  const answers = positions.map(ask)
+  t.ok(answers.join('').length > 20_000)
+  t.ok(changes.answersCharacters > 2000 && changes.answersCharacters <= 4000, String(changes.answersCharacters))
+  t.strictSame(positions.map(ask), answers, 'an answer that was not kept is made again')
+  nowMs += 1000
+  ask()
+  t.equal(changes.answersCharacters, 0, 'a new chunk makes new answers')
+  t.end()
+})
+
 t.test('more devices than there is room for make an answer missed, not incomplete', (t) => {
   const changes = createChanges({ devicesMax: 2 })
   const { position } = changes.ask()

@@ -1,4 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { brotliCompressSync } from 'node:zlib'
 import t, { type Test } from 'tap'
@@ -6,6 +7,7 @@ import { createFleetChanges } from '../../src/http/page/fleet-changes.ts'
 import type { Page } from '../../src/http/page/page.ts'
 import { expectError, startHttpServer } from '../helpers/http-server.ts'
 import { createTestDir } from '../helpers/postgres.ts'
+import { until } from '../helpers/until.ts'
 
 const SCRIPT = 'export const answer = 42\n'
 
@@ -89,6 +91,29 @@ t.test('the page is public, and its data is for operators', async (t) => {
   const status = await (await fetch(`${url}/app/status.json`, { headers })).json() as { samples: unknown, nowMs: number }
   t.same(status.samples, { vital_readings_pending: 3 })
   t.ok(Math.abs(status.nowMs - Date.now()) < 60_000)
+})
+
+t.test('large changes do not begin while others wait for slow pages; small ones do, and it ends with the clients', async (t) => {
+  const large = 'x'.repeat(12 * 1024 * 1024)
+  const { url } = await startHttpServer(t, {
+    page: { ...toPage(await createBuiltPage(t)), changes: { since: (position) => position === 'small' ? '{}' : large } }
+  })
+  const slow = Array.from({ length: 3 }, () => {
+    const socket = connect(Number(new URL(url).port), '127.0.0.1').pause()
+    t.teardown(() => { socket.destroy() })
+    socket.write('GET /app/changes.json HTTP/1.1\r\nHost: x\r\n\r\n')
+    return socket
+  })
+  const ask = async (query: string) => {
+    const answer = await fetch(`${url}/app/changes.json${query}`)
+    await answer.text()
+    return answer.status
+  }
+  await until(async () => await ask('') === 503, 'large answers to be refused')
+  await expectError(t, await fetch(`${url}/app/changes.json`), 503, 'VITAL_READS_BUSY')
+  t.equal(await ask('?since=small'), 200)
+  for (const socket of slow) socket.destroy()
+  await until(async () => await ask('') === 200, 'large answers to be sent')
 })
 
 t.test('recordings are played only for this machine, while no credentials exist', async (t) => {

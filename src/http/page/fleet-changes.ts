@@ -26,7 +26,9 @@ const FLEET_CHANGES_LIMITS = {
   /** Devices whose newest rejection is in one chunk; fewer are enough to see that a whole fleet is refused. */
   rejectionsMax: 1000,
   /** Of all chunks, in characters: 30 s of 10,000 devices that change each second are 25 million. */
-  charactersMax: 32 * 1024 * 1024
+  charactersMax: 32 * 1024 * 1024,
+  /** Of the answers that are kept for other pages, all together. */
+  answersCharactersMax: 32 * 1024 * 1024
 } as const
 
 type Limits = Readonly<Record<keyof typeof FLEET_CHANGES_LIMITS, number>>
@@ -68,8 +70,9 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   /** The chunks before `next`, the oldest first. */
   let chunks: Chunk[] = []
   let characters = 0
-  /** Answers by the position that they go on from; several pages ask for the same one. */
+  /** Answers by the position that they go on from, the oldest first; several pages ask for the same one. */
   const answers = new Map<number, string>()
+  let answersCharacters = 0
 
   /** Whether a page has asked lately; otherwise everything is dropped. */
   function isWanted (): boolean {
@@ -89,8 +92,13 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
     characters = 0
     changes.clear()
     rejections.clear()
-    answers.clear()
+    dropAnswers()
     isOverfull = false
+  }
+
+  function dropAnswers (): void {
+    answers.clear()
+    answersCharacters = 0
   }
 
   function open (device: string, atS: number): Change | null {
@@ -108,7 +116,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   function closeChunk (nowMs: number): void {
     begunAtMs = nowMs
     if (isOverfull) return drop()
-    answers.clear()
+    dropAnswers()
     const chunk: Chunk = {
       closedAtMs: nowMs,
       devices: Array.from(changes, ([device, change]) => toEntry(device, change)).join(),
@@ -129,14 +137,30 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
     const wanted = chunks.slice(chunks.length - (next - since))
     const join = (part: 'devices' | 'rejections') => wanted.map((chunk) => chunk[part]).filter((text) => text !== '').join()
     answer = `${toHead(false)},"devices":[${join('devices')}],"rejections":[${join('rejections')}]}`
-    answers.set(since, answer)
+    keep(since, answer)
     return answer
+  }
+
+  /** The newest answers stay. */
+  function keep (since: number, answer: string): void {
+    answers.set(since, answer)
+    answersCharacters += answer.length
+    for (const [key, { length }] of answers) {
+      if (answersCharacters <= limits.answersCharactersMax) return
+      answers.delete(key)
+      answersCharacters -= length
+    }
   }
 
   const toHead = (isMissed: boolean) =>
     `{"position":"${epoch}-${next}","missed":${isMissed},"fields":${FIELDS}`
 
   return {
+    /** Characters of the answers that are kept. */
+    get answersCharacters (): number {
+      return answersCharacters
+    },
+
     /** Readings of one message that became durable, in PostgreSQL or in the spool. Takes microseconds, never throws. */
     observe (rows: readonly ReadingRow[]): void {
       if (!isWanted()) return

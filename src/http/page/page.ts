@@ -6,6 +6,7 @@ import type { HttpApp } from '../app.ts'
 import { HTTP_ERRORS } from '../errors.ts'
 import type { Health } from '../routes/get-health.ts'
 import { READ_ONLY, refuseAllBut } from '../routes/refuse-other-methods.ts'
+import { countAnswers } from '../send-answer.ts'
 import { findPageDir, type PageFile, readPageFiles } from './files.ts'
 import type { FleetChanges } from './fleet-changes.ts'
 import { createStatus } from './status.ts'
@@ -23,6 +24,11 @@ const PAGE_HEADERS = {
   'referrer-policy': 'no-referrer',
   'cross-origin-opener-policy': 'same-origin'
 } as const
+
+/** Answers of `/app/changes.json` up to this size always leave: those of 5,000 devices in two seconds. */
+const SMALL_CHARACTERS = 512 * 1024
+/** Of all answers that clients have not taken yet, when a larger one begins; it may exceed the bound by its own size. */
+const LEAVING_CHARACTERS_MAX = 32 * 1024 * 1024
 
 const NOT_BUILT = 'The live page is not built. npm start builds it, and so does npm run build.\n'
 
@@ -89,9 +95,7 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
     const answer = await status()
     return reply.header('cache-control', 'no-store').send(answer)
   })
-  const querystring = Type.Object({ since: Type.Optional(Type.String({ maxLength: 40 })) }, { additionalProperties: false })
-  app.get('/app/changes.json', { schema: { hide: true, querystring } }, (request, reply) =>
-    reply.header('cache-control', 'no-store').type('application/json; charset=utf-8').send(page.changes.since(request.query.since)))
+  serveChanges(app, page.changes)
   for (const [method, act] of [['POST', 'start'], ['DELETE', 'stop']] as const) {
     app.route({
       method,
@@ -105,6 +109,25 @@ export function servePage (app: HttpApp, { page, health, metrics, version }: Pag
     })
   }
   refuseAllBut(app, '/app/play', ['POST', 'DELETE', 'OPTIONS'])
+}
+
+/** Each slow client has a copy of its answer, so large ones do not begin while many wait to be taken. */
+function serveChanges (app: HttpApp, changes: Page['changes']): void {
+  let leaving = 0
+  const counted = countAnswers((characters) => {
+    leaving += characters
+    let isHeld = true
+    return () => {
+      if (isHeld) leaving -= characters
+      isHeld = false
+    }
+  })
+  const querystring = Type.Object({ since: Type.Optional(Type.String({ maxLength: 40 })) }, { additionalProperties: false })
+  app.get('/app/changes.json', { schema: { hide: true, querystring }, ...counted }, (request, reply) => {
+    const answer = changes.since(request.query.since)
+    if (answer.length > SMALL_CHARACTERS && leaving >= LEAVING_CHARACTERS_MAX) throw new HTTP_ERRORS.ReadsBusy()
+    return reply.header('cache-control', 'no-store').type('application/json; charset=utf-8').send(answer)
+  })
 }
 
 /** Whether a program of this machine or a page of ours asks. Every page of the web may send a POST to loopback. */
