@@ -3,6 +3,7 @@
  *
  *   POST ──> 202, Vital-Position ──> GET ──> a replica that has replayed it within 100 ms, else the primary
  *   GET without one              ──> a replica that is at most STALE_MAX_MS behind, else the primary
+ *                                     (while the primary does not answer: one that has its last known position)
  *
  * Each half second the primary is asked where its log ends, and each replica how far it has replayed. A replica is as old
  * as the newest end of the log that it has passed. A query that fails at a replica is run at the primary.
@@ -17,7 +18,7 @@ import { ReadsBusyError } from '../read-budget.ts'
 import { formatPosition, parsePosition } from './position.ts'
 import type { Replica } from './replica.ts'
 
-/** A GET without a position shows at least the readings that were stored this long ago. */
+/** A GET without a position shows at least the readings that were stored this long ago, while the primary answers. */
 const STALE_MAX_MS = 5000
 /** How long a GET waits at a replica for the position that it asks for. */
 const POSITION_WAIT_MS = 100
@@ -46,6 +47,8 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
   const counts: Record<'replica' | PrimaryReason, number> = { replica: 0, unreached: 0, stale: 0, failed: 0 }
   /** Ends of the primary's log, the newest last. */
   let samples: Array<PrimaryState & { readonly atMs: number }> = []
+  /** The primary did not answer the last time. */
+  let isAway = false
   let timer: NodeJS.Timeout | undefined
   let turn = 0
   let stopped = false
@@ -56,6 +59,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     const askPrimary = async () => {
       const atMs = nowMs()
       const state = await selectPrimaryState(primary).catch(() => null)
+      isAway = state === null
       if (state === null) return
       if (state.timeline !== samples.at(-1)?.timeline || state.systemId !== samples.at(-1)?.systemId) samples = []
       samples.push({ ...state, atMs })
@@ -69,18 +73,25 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     askAll().finally(() => { if (!stopped) timer = setTimeout(watch, ASK_INTERVAL_MS) }).catch(() => {})
   }
 
-  /** Milliseconds since the primary's log ended where this replica is; infinite where that is not known. */
+  /**
+   * Milliseconds since the primary told the newest end of its log that this replica has passed; infinite where that is
+   * not known. While the primary does not answer, every replica ages: others may be writing to it.
+   */
   function ageOf (replica: Replica): number {
     const { state } = replica
     const newest = samples.at(-1)
     if (state === null || newest === undefined || !state.isReplica || state.systemId !== newest.systemId) return Infinity
     const index = samples.findLastIndex((sample) => replica.hasReached(sample))
-    if (index === -1) return Infinity
-    // While the primary does not answer, the last end of its log that it told counts as the newest.
-    return index === samples.length - 1 ? 0 : nowMs() - samples[index]!.atMs
+    return index === -1 ? Infinity : nowMs() - samples[index]!.atMs
   }
 
-  const listUsable = () => replicas.filter((replica) => ageOf(replica) <= STALE_MAX_MS)
+  /** Whether nothing newer is known than what this replica has, and the primary cannot be asked. */
+  function isLast (replica: Replica): boolean {
+    const newest = samples.at(-1)
+    return isAway && newest !== undefined && ageOf(replica) !== Infinity && replica.hasReached(newest)
+  }
+
+  const listUsable = () => replicas.filter((replica) => ageOf(replica) <= STALE_MAX_MS || isLast(replica))
   /** Takes the usable replicas in turn. */
   function pick (): Replica | null {
     const usable = listUsable()
@@ -154,9 +165,12 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
         if (state.systemId !== newest.systemId) {
           return [`${name} of DATABASE_READ_URL is a replica of another PostgreSQL: nothing is read there`]
         }
-        return ageOf(replica) > STALE_MAX_MS
-          ? [`replica ${name} is more than ${STALE_MAX_MS / 1000} s behind: the primary answers its reads`]
-          : []
+        if (ageOf(replica) <= STALE_MAX_MS) return []
+        if (isLast(replica)) {
+          return [`PostgreSQL of DATABASE_URL does not answer: replica ${name} answers reads, which may lack what others have stored ` +
+            `in the last ${Math.round(ageOf(replica) / 1000)} s`]
+        }
+        return [`replica ${name} is more than ${STALE_MAX_MS / 1000} s behind: the primary answers its reads`]
       })
       return newest?.isSynchronous === false
         ? [...told, 'COMMIT does not wait for a replica (synchronous_standby_names): promoting one can lose readings that were ' +
@@ -164,7 +178,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
         : told
     },
 
-    /** Whether one is recent enough to be read. */
+    /** Whether one may be read. */
     isUsable: () => listUsable().length > 0,
 
     counts,

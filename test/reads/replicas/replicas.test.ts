@@ -170,6 +170,27 @@ t.test('how far a replica is counts no longer once a connection to it is lost', 
   await until(() => replica.state === null, 'it is not known how far it is')
 })
 
+t.test('the primary away for this gateway alone: the replica ages, and readiness says so', SKIP, async (t) => {
+  const { primary, replica } = await startReplication(t)
+  await primary.query('create role gateway superuser login')
+  const url = Object.assign(new URL(primary.url), { username: 'gateway' }).href
+  const gateway = await startGateway(t, { DATABASE_URL: url, DATABASE_READ_URL: replica.url })
+  await post(gateway, 1, 60)
+  await until(() => isReadThere(gateway), 'reads to go to the replica')
+  await until(async () => await heartRate(gateway) === 60, 'the reading at the replica')
+  await primary.query('alter role gateway nologin')
+  await primary.query('select pg_terminate_backend(pid) from pg_stat_activity where usename = \'gateway\'')
+  // As if the replica were cut off, too.
+  await replica.query('select pg_wal_replay_pause()')
+  await until(async () => /replica 127\.0\.0\.1:\d+ answers reads, which may lack what others have stored/.test(await warningsOf(gateway)),
+    'the warning', 20_000)
+  t.ok(await metric(gateway, `vital_replica_age_seconds{replica="${new URL(replica.url).host}"}`) > 5)
+  t.equal(await heartRate(gateway), 60, 'the replica answers all the same')
+  await primary.query('alter role gateway login')
+  await replica.query('select pg_wal_replay_resume()')
+  await until(async () => !(await warningsOf(gateway)).includes('may lack'), 'the end of the warning', 20_000)
+})
+
 t.test('without replicas a 202 carries no position', async (t) => {
   const gateway = await startGateway(t)
   t.equal(await post(gateway, 1, 60), null)
