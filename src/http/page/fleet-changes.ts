@@ -70,9 +70,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   /** The chunks before `next`, the oldest first. */
   let chunks: Chunk[] = []
   let characters = 0
-  /** Answers by the position that they go on from, the oldest first; several pages ask for the same one. */
-  const answers = new Map<number, string>()
-  let answersCharacters = 0
+  const answers = new Answers(limits.answersCharactersMax)
 
   /** Whether a page has asked lately; otherwise everything is dropped. */
   function isWanted (): boolean {
@@ -92,13 +90,8 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
     characters = 0
     changes.clear()
     rejections.clear()
-    dropAnswers()
-    isOverfull = false
-  }
-
-  function dropAnswers (): void {
     answers.clear()
-    answersCharacters = 0
+    isOverfull = false
   }
 
   function open (device: string, atS: number): Change | null {
@@ -116,7 +109,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   function closeChunk (nowMs: number): void {
     begunAtMs = nowMs
     if (isOverfull) return drop()
-    dropAnswers()
+    answers.clear()
     const chunk: Chunk = {
       closedAtMs: nowMs,
       devices: Array.from(changes, ([device, change]) => toEntry(device, change)).join(),
@@ -132,24 +125,11 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   }
 
   function answerSince (since: number): string {
-    let answer = answers.get(since)
-    if (answer !== undefined) return answer
+    const known = answers.find(since)
+    if (known !== undefined) return known
     const wanted = chunks.slice(chunks.length - (next - since))
     const join = (part: 'devices' | 'rejections') => wanted.map((chunk) => chunk[part]).filter((text) => text !== '').join()
-    answer = `${toHead(false)},"devices":[${join('devices')}],"rejections":[${join('rejections')}]}`
-    keep(since, answer)
-    return answer
-  }
-
-  /** The newest answers stay. */
-  function keep (since: number, answer: string): void {
-    answers.set(since, answer)
-    answersCharacters += answer.length
-    for (const [key, { length }] of answers) {
-      if (answersCharacters <= limits.answersCharactersMax) return
-      answers.delete(key)
-      answersCharacters -= length
-    }
+    return answers.keep(since, `${toHead(false)},"devices":[${join('devices')}],"rejections":[${join('rejections')}]}`)
   }
 
   const toHead = (isMissed: boolean) =>
@@ -158,7 +138,7 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
   return {
     /** Characters of the answers that are kept. */
     get answersCharacters (): number {
-      return answersCharacters
+      return answers.characters
     },
 
     /** Readings of one message that became durable, in PostgreSQL or in the spool. Takes microseconds, never throws. */
@@ -206,6 +186,38 @@ export function createFleetChanges ({ limits: given = {}, monotonicMs = () => pe
 }
 
 export type FleetChanges = ReturnType<typeof createFleetChanges>
+
+/** Answers by the position that they go on from, for several pages that ask for the same one. The newest stay. */
+class Answers {
+  readonly #byPosition = new Map<number, string>()
+  readonly #charactersMax: number
+  characters = 0
+
+  constructor (charactersMax: number) {
+    this.#charactersMax = charactersMax
+  }
+
+  find (since: number): string | undefined {
+    return this.#byPosition.get(since)
+  }
+
+  /** @returns the answer */
+  keep (since: number, answer: string): string {
+    this.#byPosition.set(since, answer)
+    this.characters += answer.length
+    for (const [position, { length }] of this.#byPosition) {
+      if (this.characters <= this.#charactersMax) break
+      this.#byPosition.delete(position)
+      this.characters -= length
+    }
+    return answer
+  }
+
+  clear (): void {
+    this.#byPosition.clear()
+    this.characters = 0
+  }
+}
 
 const FIELDS = JSON.stringify(VITAL_SIGNS)
 

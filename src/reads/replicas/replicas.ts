@@ -155,28 +155,7 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
     },
 
     /** Shown in readiness, for as long as they hold. */
-    warnings (): string[] {
-      const newest = samples.at(-1)
-      const told = replicas.flatMap((replica) => {
-        const { state, name } = replica
-        if (state === null) return [`replica ${name} does not answer: the primary answers its reads`]
-        if (!state.isReplica) return [`${name} of DATABASE_READ_URL is not a replica: nothing is read there`]
-        if (newest === undefined) return []
-        if (state.systemId !== newest.systemId) {
-          return [`${name} of DATABASE_READ_URL is a replica of another PostgreSQL: nothing is read there`]
-        }
-        if (ageOf(replica) <= STALE_MAX_MS) return []
-        if (isLast(replica)) {
-          return [`PostgreSQL of DATABASE_URL does not answer: replica ${name} answers reads, which may lack what others have stored ` +
-            `in the last ${Math.round(ageOf(replica) / 1000)} s`]
-        }
-        return [`replica ${name} is more than ${STALE_MAX_MS / 1000} s behind: the primary answers its reads`]
-      })
-      return newest?.isSynchronous === false
-        ? [...told, 'COMMIT does not wait for a replica (synchronous_standby_names): promoting one can lose readings that were ' +
-          'acknowledged']
-        : told
-    },
+    warnings: () => listWarnings(replicas, samples.at(-1), { ageOf, isLast }),
 
     /** Whether one may be read. */
     isUsable: () => listUsable().length > 0,
@@ -187,3 +166,29 @@ export function createReplicas ({ replicas, primary, logger, nowMs = () => perfo
 }
 
 export type Replicas = ReturnType<typeof createReplicas>
+
+interface Ages {
+  readonly ageOf: (replica: Replica) => number
+  readonly isLast: (replica: Replica) => boolean
+}
+
+/** @param newest - what the primary answered last; `undefined`: it has not answered yet */
+function listWarnings (replicas: readonly Replica[], newest: PrimaryState | undefined, { ageOf, isLast }: Ages): string[] {
+  const told = replicas.flatMap((replica) => {
+    const { state, name } = replica
+    if (state === null) return [`replica ${name} does not answer: the primary answers its reads`]
+    if (!state.isReplica) return [`${name} of DATABASE_READ_URL is not a replica: nothing is read there`]
+    if (newest === undefined) return []
+    if (state.systemId !== newest.systemId) {
+      return [`${name} of DATABASE_READ_URL is a replica of another PostgreSQL: nothing is read there`]
+    }
+    if (ageOf(replica) <= STALE_MAX_MS) return []
+    if (isLast(replica)) {
+      return [`PostgreSQL of DATABASE_URL does not answer: replica ${name} answers reads, which may lack what others have stored ` +
+        `in the last ${Math.round(ageOf(replica) / 1000)} s`]
+    }
+    return [`replica ${name} is more than ${STALE_MAX_MS / 1000} s behind: the primary answers its reads`]
+  })
+  if (newest?.isSynchronous !== false) return told
+  return [...told, 'COMMIT does not wait for a replica (synchronous_standby_names): promoting one can lose readings that were acknowledged']
+}
