@@ -14,7 +14,7 @@ import { formatIntent, type Repairs, toRowArguments } from './repairs.ts'
 import type { ScriptedLink } from './scripted-link.ts'
 
 interface CacheWriterOptions {
-  readonly link: Pick<ScriptedLink, 'isReady' | 'run' | 'runAll'>
+  readonly link: Pick<ScriptedLink, 'isReady' | 'run'>
   /** Of this gateway, in Redis and in PostgreSQL. */
   readonly name: string
   readonly repairs: Pick<Repairs, 'add' | 'addUndecided' | 'has' | 'repair'>
@@ -112,7 +112,13 @@ export class CacheWriter implements LatestCopy {
       for (const row of part) args.push(...toRowArguments(row))
       calls.push(args)
     }
-    return await link.runAll('APPLY', calls).then((replies) => replies.every((reply) => reply === 1), () => false)
+    try {
+      // One at a time: Redis reads on while a connection has more, and pages of other connections would wait for all parts.
+      for (const args of calls) if (await link.run('APPLY', ...args) !== 1) return false
+      return true
+    } catch {
+      return false
+    }
   }
 
   /** @returns the answer, or an error; `null` where it did not come in time */

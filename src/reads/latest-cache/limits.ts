@@ -18,7 +18,7 @@ export const CACHE_LIMITS = {
   /** Answers of PostgreSQL and of Redis count for this time. */
   staleMs: 3000,
   /** Rows in one script, which holds up all clients of Redis for 20 to 50 µs a row. */
-  rowsPerScript: 100,
+  rowsPerScript: 25,
   /** Rows of one query while `latest` is read again. */
   rowsPerRead: 1000,
   /** Devices in one repair. */

@@ -83,17 +83,6 @@ export class ScriptedLink {
     }
   }
 
-  /** Runs a script several times, in one write. @throws when one of them fails */
-  async runAll (script: ScriptName, calls: ReadonlyArray<readonly Argument[]>): Promise<Reply[]> {
-    const replies = await this.#link.pipeline(calls.map((args) => ['EVALSHA', DIGESTS[script], 0, ...args] as const))
-    for (const reply of replies) {
-      if (!(reply instanceof Error)) continue
-      this.#relearn(reply)
-      throw reply
-    }
-    return replies
-  }
-
   /** Connects again where the cache of scripts was emptied (SCRIPT FLUSH). */
   #relearn (error: unknown): void {
     if (error instanceof Error && error.message.startsWith('NOSCRIPT')) this.#link.cut()
