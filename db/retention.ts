@@ -1,6 +1,7 @@
 /**
- * Retention: removes readings, or roll-ups, whose time is older than a limit. Never `latest`, never dead letters. Roll-ups
- * of readings are final before these go (`rollups/sealing.ts`), so averages outlive them.
+ * Retention: removes readings, or roll-ups, whose time is older than a limit. Never `latest`, never dead letters,
+ * which `src/ingest/dead-letter-caps.ts` bounds. Roll-ups of readings are final before these go (`rollups/sealing.ts`), so
+ * averages outlive them.
  *
  * Months go whole, by DROP. It needs ACCESS EXCLUSIVE on `readings`, the month and the default partition, and every
  * later statement, ingest included, queues behind it while it waits. So it waits for each of the three for at most

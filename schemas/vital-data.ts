@@ -1,3 +1,4 @@
+/** Query and answer of `GET /vital-data`. Which vital signs a reading may have is in `reading.ts`. */
 import Type, { type Static } from 'typebox'
 import { DEVICE_PREFIX_PATTERN, DEVICE_PREFIX_RULE } from './device-id.ts'
 import { FaultSchema, patternWithRule } from './fault.ts'

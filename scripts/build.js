@@ -8,7 +8,9 @@
  */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  accessSync, chmodSync, constants, copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { isPageBuilt } from './page-stamp.js'
 
@@ -20,7 +22,9 @@ const BIN = join(DIST, 'scripts', 'vital-gateway.js')
 const TSC = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
 /** Folders of sources; from scripts/ tsc compiles only what the program imports. */
 const ROOMS = ['schemas', 'broker', 'db', 'src', 'scripts']
-const OTHER_INPUTS = ['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', 'scripts/page-stamp.js']
+const OTHER_INPUTS = [
+  'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'scripts/build.js', 'scripts/page-stamp.js'
+]
 
 /** Sources that are compiled, relative to the root. */
 function listSources () {
@@ -73,7 +77,8 @@ function assertWritable () {
   try {
     accessSync(existsSync(DIST) ? DIST : ROOT, constants.W_OK)
   } catch {
-    end(`dist/ was not built from these sources, and this account may not write to ${ROOT}: run npm run build as its owner, or clone into a directory of your own.`)
+    end(`dist/ was not built from these sources, and this account may not write to ${ROOT}: run npm run build as its owner, or clone ` +
+      'into a directory of your own.')
   }
   if (!existsSync(TSC)) end('dist/ was not built from these sources, and there is no compiler: run npm ci, without --omit=dev.')
 }

@@ -26,7 +26,8 @@ import { openStorage, type StorageFaults } from './storage.ts'
 import { addBrokerMetrics } from './transport/broker-metrics.ts'
 import { createTransport } from './transport/transport.ts'
 
-const NOT_YET_READY = 'not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made durable; see /health/ready'
+const NOT_YET_READY = 'not ready until PostgreSQL answers: no client can be authenticated, or nothing can be made durable; see ' +
+  '/health/ready'
 
 /** A running gateway. */
 export interface RunningGateway {

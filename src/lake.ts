@@ -22,7 +22,8 @@ import { createReader } from './sink/reader.ts'
 const NO_LOCATION = 'vital-gateway lake needs VITAL_LAKE_URL: where it writes, such as s3://vital-lake/readings.'
 const NO_KAFKA = 'vital-gateway lake needs KAFKA_BROKERS: the log that gateways write to (VITAL_JOURNAL=kafka).'
 const TEXTS = {
-  noDatabase: 'vital-gateway lake needs DATABASE_URL: the PostgreSQL of the gateways, in which vital-gateway topics trim finds the position of the lake.',
+  noDatabase: 'vital-gateway lake needs DATABASE_URL: the PostgreSQL of the gateways, in which vital-gateway topics trim finds the ' +
+    'position of the lake.',
   notConnected: 'PostgreSQL does not answer; records wait in Kafka until it does',
   notYetReady: 'not ready until PostgreSQL and the consumer group answer; see /health/ready'
 }

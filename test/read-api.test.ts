@@ -85,7 +85,9 @@ t.test('without a gateway the API waits for the tables', async (t) => {
   const waiting = await fetch(`${url}/health/ready`)
   t.equal(waiting.status, 503)
   t.equal((await fetch(`${url}/vital-data`)).status, 503)
-  t.ok(api.lines.some(({ err }) => /the tables of this version are not there yet \(001-initial, .*start a gateway/.test(err?.message ?? '')))
+  const isRefusal = ({ err }: (typeof api.lines)[number]) =>
+    /the tables of this version are not there yet \(001-initial, .*start a gateway/.test(err?.message ?? '')
+  t.ok(api.lines.some(isRefusal))
   t.equal(api.lines.some(({ msg }) => msg.includes('migrated')), false)
   await startGateway(t, { DATABASE_URL: connectionString })
   await api.said(/^ready$/)

@@ -1,7 +1,10 @@
 import { PACKET_ID_MAX } from '../wire/fields.ts'
 import type { Delivery } from './delivery.ts'
 
-/** The deliveries of one session that have begun, by packet id, in the order in which they were sent. */
+/**
+ * The deliveries of one session that have begun, by packet id, in the order in which they were sent. The packet ids of
+ * publishes that its client sends at QoS 2 are in `sessions.ts` (`inbound`).
+ */
 export class InFlight {
   // Most sessions belong to devices that receive nothing, so it is made when it is needed.
   #deliveries: Map<number, Delivery> | null = null

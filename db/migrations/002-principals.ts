@@ -37,7 +37,8 @@ const COMMENTS = {
   'column principals.id': 'What a client gives as its username; a device\'s is its device id.',
   'column principals.role': 'device, operator, application or admin.',
   'column principals.created_at': 'When it was added.',
-  'column principals.changed_at': 'Set by every change of the principal or one of its credentials; gateways look for what is newer than they know.',
+  'column principals.changed_at': 'Set by every change of the principal or one of its credentials; gateways look for what is newer ' +
+    'than they know.',
   'column principals.revoked_at': 'Since when it is refused; the row stays, so that its id is not taken by another unnoticed.',
 
   'table credentials': 'How principals prove who they are. Holds no secret, only what a secret can be checked with.',

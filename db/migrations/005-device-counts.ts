@@ -6,7 +6,8 @@ const STATEMENTS = [
     devices bigint not null
   ) with (fillfactor = 10)`,
   'comment on table device_counts is \'Rows of latest, counted by triggers; their number is the sum over all slots.\'',
-  'comment on column device_counts.slot is \'Of the session that counted, so that two batches with new devices seldom wait for each other.\'',
+  'comment on column device_counts.slot is \'Of the session that counted, so that two batches with new devices seldom wait for ' +
+    'each other.\'',
   'comment on column device_counts.devices is \'Devices added less devices removed by sessions of the slot; may be negative.\'',
 
   // The transition table of an INSERT trigger holds only the new rows of an upsert, so a batch of known devices pays

@@ -6,7 +6,8 @@ const KEPT_FIELDS_MAX = 1000
 const KEPT_BYTES_MAX = 32_768
 
 /** Vital signs are never trimmed: devices exist to send them, and the rates of `latest` follow from them. */
-const KNOWN_FIELDS = '{heartRateValue,breathRateValue,breathValue,pulseRateValue,bloodPressureSystolic,bloodPressureDiastolic,spo2Value,temperatureValue}'
+const KNOWN_FIELDS = '{heartRateValue,breathRateValue,breathValue,pulseRateValue,' +
+  'bloodPressureSystolic,bloodPressureDiastolic,spo2Value,temperatureValue}'
 
 const STATEMENTS = [
   CREATE_IS_LARGER,
@@ -51,10 +52,13 @@ const STATEMENTS = [
 ]
 
 const COMMENTS = {
-  vital_is_larger: 'The one total order of JSON values, by which of two values of one instant one is the latest: null, strings, numbers, booleans, arrays, objects.',
-  vital_merge_fields: 'For the upsert of latest: of each field the value with the newest time, of two at that time the larger; of a row over 32 KiB the newest fields.',
+  vital_is_larger: 'The one total order of JSON values, by which of two values of one instant one is the latest: null, strings, ' +
+    'numbers, booleans, arrays, objects.',
+  vital_merge_fields: 'For the upsert of latest: of each field the value with the newest time, of two at that time the larger; of a ' +
+    'row over 32 KiB the newest fields.',
   vital_bound_fields: 'For vital_merge_fields: what is left of a row over 32 KiB. Vital signs are never left out.',
-  vital_breath_rate: 'For the upsert of latest: breathRateValue or its older name breathValue, whichever is newer; of two at that time the larger.'
+  vital_breath_rate: 'For the upsert of latest: breathRateValue or its older name breathValue, whichever is newer; of two at that time ' +
+    'the larger.'
 }
 
 /**

@@ -19,9 +19,12 @@ const noteFunction = (name: string, column: string) => `create function ${name} 
 $$`
 
 const triggers = (table: string, noteFunction: string) => [
-  `create trigger ${table}_insert_noted after insert on ${table} referencing new table as changed for each statement execute function ${noteFunction}()`,
-  `create trigger ${table}_update_noted after update on ${table} referencing old table as changed for each statement execute function ${noteFunction}()`,
-  `create trigger ${table}_delete_noted after delete on ${table} referencing old table as changed for each statement execute function ${noteFunction}()`,
+  `create trigger ${table}_insert_noted after insert on ${table} referencing new table as changed for each statement execute function ` +
+    `${noteFunction}()`,
+  `create trigger ${table}_update_noted after update on ${table} referencing old table as changed for each statement execute function ` +
+    `${noteFunction}()`,
+  `create trigger ${table}_delete_noted after delete on ${table} referencing old table as changed for each statement execute function ` +
+    `${noteFunction}()`,
   `create trigger ${table}_truncate_noted after truncate on ${table} for each statement execute function ${noteFunction}()`
 ]
 
@@ -43,12 +46,16 @@ const STATEMENTS = [
 ]
 
 const COMMENTS = {
-  'table principal_changes': 'Which principals changed, by transaction: gateways look each second for rows that were committed since they last looked.',
+  'table principal_changes': 'Which principals changed, by transaction: gateways look each second for rows that were committed since ' +
+    'they last looked.',
   'column principal_changes.id': 'In the order of writing, which is not that of the commits.',
-  'column principal_changes.xid': 'The transaction that made the change; whether a gateway has seen it is decided by its snapshot, not by a time.',
+  'column principal_changes.xid': 'The transaction that made the change; whether a gateway has seen it is decided by its snapshot, ' +
+    'not by a time.',
   'column principal_changes.at': 'When it was written. Rows older than an hour are deleted.',
-  'column principal_changes.principals': 'Ids of the principals that changed, or whose credentials did; none where anybody may have changed.',
-  'table principal_changes_forgotten': 'The newest transaction whose rows of principal_changes were deleted: a gateway that had not seen it looks at everybody anew.',
+  'column principal_changes.principals': 'Ids of the principals that changed, or whose credentials did; none where anybody may ' +
+    'have changed.',
+  'table principal_changes_forgotten': 'The newest transaction whose rows of principal_changes were deleted: a gateway that had not ' +
+    'seen it looks at everybody anew.',
   'column principal_changes_forgotten.xid': 'One row.',
   'column principals.changed_at': 'When the principal or one of its credentials was last changed.',
   'function vital_note_principals': 'Notes changed rows of principals in principal_changes.',

@@ -64,7 +64,8 @@ const signComments = (table: string) => Object.fromEntries(SIGNS.flatMap((sign) 
 ]))
 
 const COMMENTS = {
-  'table rollups_5m': 'Readings of a device in 5 minutes, summed up; partitioned by month (UTC). A bucket that is marked in rollup_late is about to be computed anew.',
+  'table rollups_5m': 'Readings of a device in 5 minutes, summed up; partitioned by month (UTC). A bucket that is marked in ' +
+    'rollup_late is about to be computed anew.',
   'column rollups_5m.device': 'Device id.',
   'column rollups_5m.time': 'When the bucket begins.',
   'column rollups_5m.readings': 'Readings in the bucket.',

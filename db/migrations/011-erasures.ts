@@ -19,7 +19,8 @@ const STATEMENTS = [
 ]
 
 const COMMENTS = {
-  'table erasures': 'Requests to erase a device, which every gateway confirms. They commit in the order of their ids, and are carried out once they are here, whoever asked.',
+  'table erasures': 'Requests to erase a device, which every gateway confirms. They commit in the order of their ids, and are carried ' +
+    'out once they are here, whoever asked.',
   'column erasures.coordinator': 'application_name of the gateway or the command that deletes. Another gateway goes on where it is gone.',
   'column erasures.deleted_at': 'When PostgreSQL held nothing of the device any more; null: it is being done.',
   'table gateways': 'Gateways by the identity of their spool, dead ones too: what waits there is not replayed if its device was erased.',

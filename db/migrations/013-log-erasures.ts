@@ -32,8 +32,10 @@ const COMMENTS = {
   'column log_erasures.marker': 'Of its markers in Kafka.',
   'column log_erasures.request': 'Id in erasures; null: a sink found its marker in Kafka, and this database knew nothing of it.',
   'column log_erasures.cleared_by': 'application_name of the sink that clears PostgreSQL, where no gateway does.',
-  'column log_erasures.cleared_at': 'When PostgreSQL held nothing older of the device any more. What stands behind a marker is stored from then on.',
-  'table erasure_markers': 'Partitions of Kafka that hold a marker, or will. Ids commit in their order; a batch of a sink that has not read the last one is refused (VS002).',
+  'column log_erasures.cleared_at': 'When PostgreSQL held nothing older of the device any more. What stands behind a marker is stored ' +
+    'from then on.',
+  'table erasure_markers': 'Partitions of Kafka that hold a marker, or will. Ids commit in their order; a batch of a sink that has not ' +
+    'read the last one is refused (VS002).',
   'column erasure_markers.marker_offset': 'Of the marker: records of the device before it are not stored. Null: it is not known yet.',
   'function vital_refuse_unseen': 'Fails with VS002: the sink has to read erasure_markers.'
 }

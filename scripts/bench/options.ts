@@ -111,9 +111,11 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .description('Compares the built gateway with a bare Aedes, a bare Fastify and PostgreSQL itself, in interleaved rounds.')
     .option('--workload <list>', `of ${DEFAULT_WORKLOADS}; also any {connections}x{in flight}, open@{rate per second} and ` +
       'get@{readings per second} (default: all of these)')
-    .addOption(new Option('--store <store>', 'spool: the gateway with PostgreSQL away, so that the disk spool makes everything durable, beside ' +
+    .addOption(new Option('--store <store>', 'spool: the gateway with PostgreSQL away, so that the disk spool makes everything ' +
+      'durable, beside ' +
       `the gateway with PostgreSQL; default workloads ${SPOOL_WORKLOADS}`).choices(STORES).default('database'))
-    .option('--auth', `the gateway with a credential for each connection, beside the gateway without any; default workloads ${AUTH_WORKLOADS}`)
+    .option('--auth', 'the gateway with a credential for each connection, beside the gateway without any; default workloads ' +
+      `${AUTH_WORKLOADS}`)
     .option('--scale <sizes>', 'devices=N,N,…: the gateway alone with N devices in latest: rate, CPU, memory, latency, GETs')
     .addOption(numberOption('--history <n>', 'with --scale: readings in the table from the start (about 400 bytes of disk each)', {
       min: 0, isWhole: true
@@ -123,10 +125,12 @@ export function createBenchCommand (run: (options: BenchOptions) => Promise<void
     .option('--redis-alone', 'rows and pages of that copy in Redis, without a gateway and PostgreSQL on the same cores')
     .option('--gateways', 'CPU for a million readings of one to three gateways on one PostgreSQL, without and with REDIS_URL')
     .option('--kafka <jars>', 'CPU, memory and disk of gateways, brokers and sinks with Kafka between them; the folder of Kafka\'s jars')
-    .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
+    .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer ' +
+      '(default: this one)', process.execPath)
     .option('--attacks', 'p99 of acknowledgements of well-behaved devices under each attack, beside the same without it')
     .addOption(listOption('--attack <list>', `only these: ${Object.keys(ATTACKS).join(', ')}`, Object.keys(ATTACKS)))
-    .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a million readings, ' +
+    .option('--against <dir>', 'this gateway, the same again, and that of the checkout in DIR (npm ci done there): CPU for a ' +
+      'million readings, ' +
       'at least 7 rounds')
     .addOption(numberOption('--rounds <n>', 'rounds of each target', { min: 1, isWhole: true }).default(5))
     .addOption(numberOption('--seconds <s>', 'measured in each round', { min: 0.5 }).default(5))

@@ -105,5 +105,6 @@ export function formatScale (sizes: readonly SizeOutcome[]): string {
   const late = replayed === 0
     ? ''
     : `\n${replayed.toLocaleString('en-US')} readings went through the spool: PostgreSQL took longer for them than a commit may.`
-  return `${layOut([head, ...rows])}${late}\nGETs: first page in both orders, 40/s, while 20,000 readings/s arrive (or 5,000, by all sorts); deep: from offset 90,000, at 20,000.`
+  return `${layOut([head, ...rows])}${late}\nGETs: first page in both orders, 40/s, while 20,000 readings/s arrive (or 5,000, by all ` +
+    'sorts); deep: from offset 90,000, at 20,000.'
 }

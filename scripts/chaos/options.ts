@@ -90,15 +90,18 @@ export function createChaosCommand (run: (options: ChaosOptions | 'list') => Pro
     .option('--list', 'name and describe every fault')
     .option('--cluster', 'instead of a fault: two gateways, HAProxy, Redis, PostgreSQL and a replica, one of them struck in each cycle')
     .option('--strike <names>', 'with --cluster: these alone (default: all, at random)')
-    .option('--kafka <jars>', 'with --cluster: Kafka and two sinks between gateways and PostgreSQL, without a replica; the folder of Kafka\'s jars')
-    .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer (default: this one)', process.execPath)
+    .option('--kafka <jars>', 'with --cluster: Kafka and two sinks between gateways and PostgreSQL, without a replica; the folder of ' +
+      'Kafka\'s jars')
+    .option('--node <file>', 'with --kafka: the Node.js of gateways and sinks, 22.22, or 24.6 or newer ' +
+      '(default: this one)', process.execPath)
     .addOption(numberOption('--brokers <n>', 'with --kafka', { min: 1, max: 5, isWhole: true }).default(3))
     .addOption(new Option('--ack-after <what>', 'with --kafka: VITAL_ACK_AFTER; both: a gateway of each')
       .choices(['replicas', 'spool', 'both']).default('replicas'))
     .option('--streams', 'with --kafka: lakes, exports and Flink beside the sinks, compared with PostgreSQL in the end')
     .option('--weed <file>', 'with --streams: SeaweedFS\'s program, which lakes need')
     .option('--flink <jars>', 'with --streams: the folder of Flink\'s jars')
-    .addOption(numberOption('--readings <n>', 'with --cluster: at least as many, in large publishes, with the cycles spread over them', COUNT))
+    .addOption(numberOption('--readings <n>', 'with --cluster: at least as many, in large publishes, with the cycles ' +
+      'spread over them', COUNT))
     .addOption(numberOption('--cycles <n>', 'how often a fault that is repeated comes', COUNT))
     .addOption(numberOption('--seconds <s>',
       'how long a lasting fault goes on, or a cluster is struck; with kill-gateway: the longest life', { min: 1, max: COUNT_MAX }))

@@ -84,7 +84,8 @@ async function findConnectionString ({ databaseUrl, dataDir }: Config): Promise<
     throw new OperatorError('OPERATOR_FAILED', (cause as NodeJS.ErrnoException).code === 'ENOENT'
       ? `cannot tell which PostgreSQL: DATABASE_URL is not set, and ${path} does not exist.\n` +
         'Start the gateway there once (npm start), or set DATABASE_URL or VITAL_DATA_DIR to that of the gateway.'
-      : `${path} cannot be read (${(cause as NodeJS.ErrnoException).code}): run this as the user that runs the gateway, or set DATABASE_URL.`, { cause })
+      : `${path} cannot be read (${(cause as NodeJS.ErrnoException).code}): run this as the user that runs the gateway, or set ` +
+        'DATABASE_URL.', { cause })
   }
 }
 

@@ -73,7 +73,8 @@ export function createGatewayClient ({ url, access, timeoutMs }: {
     }
     if (answer.status === 403) {
       throw new OperatorError('OPERATOR_FAILED',
-        `the gateway at ${url} does not allow this${access.token === null ? '' : ' to the role of --token-file'}: ${toErrorAnswer(answer).message}.`)
+        `the gateway at ${url} does not allow this${access.token === null ? '' : ' to the role of --token-file'}: ` +
+          `${toErrorAnswer(answer).message}.`)
     }
     return answer
   }

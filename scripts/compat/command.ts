@@ -52,7 +52,8 @@ interface Outcome {
 /** `vital-gateway compat`, in a clone only. */
 export function createCommand ({ finish }: CommandSurroundings): Command {
   return new Command('compat')
-    .description('Runs the tests of storage and ingest on PostgreSQL 14 to 18 and through PgBouncer, a quick start on each Node.js, and checks ' +
+    .description('Runs the tests of storage and ingest on PostgreSQL 14 to 18 and through PgBouncer, a quick start on each Node.js, ' +
+      'and checks ' +
       'that versions that are too old are refused with a sentence.')
     .addOption(listOption('--only <names>', `of ${ROWS.map(({ name }) => name).join(', ')}`, ROWS.map(({ name }) => name)))
     .option('--cache <dir>', 'where the npm packages are kept', join(tmpdir(), 'vital-gateway-compat'))

@@ -37,7 +37,8 @@ async function simulate (options: SimulateOptions, surroundings: CommandSurround
     }),
     planned: devices.length * count,
     before: [
-      `${devices.length} devices, ${rate} readings a second each for ${durationS} s; connecting within ${(devices.length / connectRate).toFixed(1)} s`,
+      `${devices.length} devices, ${rate} readings a second each for ${durationS} s; connecting within ` +
+        `${(devices.length / connectRate).toFixed(1)} s`,
       `--seed ${seed}`
     ],
     after: []

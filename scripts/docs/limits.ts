@@ -56,7 +56,8 @@ const EFFECTS: Readonly<Record<keyof BrokerLimits, Effect>> = {
     'Maximum of MQTT 5 may be less. A delivery beyond its Maximum Packet Size is dropped', 'delivery_bytes'),
   queuedMessagesPerSessionMax: counted('the newest is dropped for that session', 'queue'),
   queuedBytesPerSessionMax: counted('the same in bytes, deliveries in flight included', 'queue'),
-  queuedBytesMax: counted('all sessions together; at the bound they share it evenly: those above their share lose their newest messages', 'queue'),
+  queuedBytesMax: counted('all sessions together; at the bound they share it evenly: those above their share lose their ' +
+    'newest messages', 'queue'),
   inboundQos2PerClientMax: counted('QoS 2 publishes without PUBREL; closed', 'qos2_in_flight'),
   inboundQos2Max: counted('the same, all clients together', 'qos2_in_flight'),
   clientIdLengthMax: counted('CONNACK 2'),

@@ -7,13 +7,15 @@ export const BUGS = {
   'deep-json': {
     file: 'src/ingest/decode.ts',
     find: 'if (depth > PARSED_DEPTH_MAX)',
-    put: 'if (depth > PARSED_DEPTH_MAX) { let value; try { value = JSON.parse(payload.toString()) } catch {} JSON.stringify(value) } if (depth > PARSED_DEPTH_MAX)'
+    put: 'if (depth > PARSED_DEPTH_MAX) { let value; try { value = JSON.parse(payload.toString()) } catch {} JSON.stringify(value) } ' +
+      'if (depth > PARSED_DEPTH_MAX)'
   },
   /** For each payload without valid JSON a file is opened and never closed. */
   'left-open': {
     file: 'src/ingest/decode.ts',
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
-    put: 'process.getBuiltinModule(\'fs\').openSync(\'/dev/null\'); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON'
+    put: 'process.getBuiltinModule(\'fs\').openSync(\'/dev/null\'); return refuseWhole(payload, topicDevice, \'invalid_json\', ' +
+      '`must be JSON'
   },
   /** The state of a connection outlives it. */
   'kept-connections': {
@@ -25,7 +27,8 @@ export const BUGS = {
   stall: {
     file: 'src/ingest/decode.ts',
     find: 'return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON',
-    put: 'if (Math.random() < 0.001) for (const end = Date.now() + 4000; Date.now() < end;); return refuseWhole(payload, topicDevice, \'invalid_json\', `must be JSON'
+    put: 'if (Math.random() < 0.001) for (const end = Date.now() + 4000; Date.now() < end;); return refuseWhole(payload, topicDevice, ' +
+      '\'invalid_json\', `must be JSON'
   },
   /** Payloads beyond the cap of dead letters are not counted. */
   uncounted: { file: 'src/ingest/ingest.ts', find: 'ledger.refused(\'mqtt\', \'over_cap\', 1)', put: 'Object(ledger)' },
@@ -33,7 +36,8 @@ export const BUGS = {
   forgotten: {
     file: 'src/ingest/ingest.ts',
     find: 'const acceptedAtMs = clock.monotonicMs()',
-    put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return publish.settle({ status: \'durable\', fanOut: publish.payload, rejections: [] }); const acceptedAtMs = clock.monotonicMs()'
+    put: 'if (publish.device !== null && publish.payload.length % 31 === 0) return publish.settle({ status: \'durable\', fanOut: ' +
+      'publish.payload, rejections: [] }); const acceptedAtMs = clock.monotonicMs()'
   },
   /** A payload without valid JSON is logged. */
   'logged-payload': {

@@ -66,7 +66,8 @@ export function checkRoom (directory: string, readings: number): void {
   const [needed, free] = [readings * BYTES_PER_READING + BYTES_SPARE, bavail * bsize]
   if (free >= needed) return
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
-  throw new Error(`${readings} readings need ${gib(needed)} of disk and ${directory} has ${gib(free)}: take fewer (--history) or another place (--data-dir)`)
+  throw new Error(`${readings} readings need ${gib(needed)} of disk and ${directory} has ${gib(free)}: take fewer (--history) or ` +
+    'another place (--data-dir)')
 }
 
 /**

@@ -3,7 +3,8 @@ import type { Upstream } from './upstream.ts'
 
 /** Metrics of the bridge's connection to the external broker. */
 export function addBridgeMetrics (metrics: Metrics, read: () => ReturnType<Upstream['statistics']>): void {
-  metrics.gauge('vital_bridge_subscribed', '1 while the external broker has the subscription of this bridge', () => read().isSubscribed ? 1 : 0)
+  metrics.gauge('vital_bridge_subscribed', '1 while the external broker has the subscription of ' +
+    'this bridge', () => read().isSubscribed ? 1 : 0)
   metrics.gauge('vital_bridge_reading', '0 while nothing is read from it: held messages must become durable first',
     () => read().isReading ? 1 : 0)
   metrics.counters('vital_bridge_messages_total', 'Messages that it sent; those of QoS 0 are not acknowledged', ['qos'],

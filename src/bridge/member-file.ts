@@ -61,7 +61,8 @@ export async function openMemberFile ({ dataDir, broker, filter, ...wanted }: Wa
     hasSession,
     oldFilter: hasSession && before.filter !== filter ? before.filter : null,
     left: isLeft
-      ? `client id ${before.clientId} has a session at ${before.broker} that is not resumed: messages that wait in it are lost when it expires`
+      ? `client id ${before.clientId} has a session at ${before.broker} that is not resumed: messages that wait in it are lost ` +
+        'when it expires'
       : null,
     noteSession: () => write(path, { clientId, broker, filter, hasSession: true })
   }

@@ -3,7 +3,8 @@ import type { Notes } from './connection.ts'
 import { createRecentWarnings } from './recent-warnings.ts'
 import type { Terms } from './terms.ts'
 
-const QOS_0 = 'messages come at QoS 0, as their devices publish them: one that is on its way here when either side dies is lost; let them ' +
+const QOS_0 = 'messages come at QoS 0, as their devices publish them: one that is on its way here when either side dies is ' +
+  'lost; let them ' +
   'publish at QoS 1'
 const EXPIRING = 'messages come with a Message Expiry Interval: those that wait longer than that at the broker are dropped there'
 const CUT = 'messages come that are larger than VITAL_PACKET_BYTES_MAX: each becomes a dead letter of its first bytes'

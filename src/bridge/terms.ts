@@ -28,7 +28,8 @@ function toRefusal (what: string, code: number, reasonString?: string): Upstream
   const remedy = REMEDIES[code]
   const told = [NAMES.get(code), reasonString].filter((text) => text !== undefined).join(', ')
   return new UpstreamError(
-    `the broker ${what} (0x${code.toString(16).padStart(2, '0')}${told === '' ? '' : `, ${told}`})${remedy === undefined ? '' : `: ${remedy}`}`,
+    `the broker ${what} (0x${code.toString(16).padStart(2, '0')}${told === '' ? '' : `, ${told}`})` +
+      (remedy === undefined ? '' : `: ${remedy}`),
     { isPermanent: !PASSING.has(code) && code !== REASONS5.sessionTakenOver }
   )
 }

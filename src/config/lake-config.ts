@@ -28,7 +28,8 @@ function toLocation (url: string): NonNullable<LakeConfig['location']> {
   // Names of buckets: 3 to 63 lower-case letters, digits, dots and hyphens.
   const [, bucket, path = ''] = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/([\w./=-]*))?$/.exec(url) ?? []
   if (bucket === undefined || path.split('/').some((part) => part === '..' || part === '.') || path.includes('//')) {
-    throw new ConfigError('VITAL_LAKE_URL must name a bucket, and may name a prefix, such as s3://vital-lake/readings. An endpoint is named in ' +
+    throw new ConfigError('VITAL_LAKE_URL must name a bucket, and may name a prefix, such as s3://vital-lake/readings. An endpoint ' +
+      'is named in ' +
       'AWS_ENDPOINT_URL_S3, credentials are not part of it.')
   }
   const prefix = path.replace(/^\/|\/$/g, '')

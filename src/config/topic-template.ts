@@ -25,7 +25,8 @@ export function parseTopicTemplate (text: string, { areWildcardsAllowed }: { rea
   const fault = findFault(text, levels)
   if (fault !== null) throw new ConfigError(`VITAL_BRIDGE_TOPIC=${text} ${fault}`)
   if (levels.includes('+') && !areWildcardsAllowed) {
-    throw new ConfigError(`VITAL_BRIDGE_TOPIC=${text} has a + beside {device}: device 7 of two topics would be one device. Name the level, ` +
+    throw new ConfigError(`VITAL_BRIDGE_TOPIC=${text} has a + beside {device}: device 7 of two topics would be one device. Name ` +
+      'the level, ' +
       'run a bridge for each, or set VITAL_BRIDGE_ALLOW_WILDCARDS=true where ids are unique across all topics that match.')
   }
   return Object.freeze({

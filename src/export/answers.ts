@@ -27,7 +27,8 @@ export function takeAnswer ({ status, text }: Pick<Answer, 'status' | 'text'>): 
   if (status === TOO_LARGE) throw new ExportError(`it answers ${status}: ${message}`, 'VITAL_EXPORT_TOO_LARGE')
   if (status === 400 || status === 422) {
     if (BOUND.test(message)) {
-      throw new ExportError(`it takes no more devices: ${message.replace(/^partial write: /, '')}. Raise this bound in its configuration, and ` +
+      throw new ExportError(`it takes no more devices: ${message.replace(/^partial write: /, '')}. Raise this bound in its ` +
+        'configuration, and ' +
         'restart it')
     }
     const expired = EXPIRED.exec(message)

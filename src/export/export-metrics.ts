@@ -21,7 +21,8 @@ export function addExportMetrics (metrics: Metrics, read: () => ExportState): vo
   metrics.counter('vital_export_readings_total', 'Readings that the time-series database took', () => account().stored)
   metrics.counter('vital_export_dead_lettered_total', 'Readings that it refused, and that became dead letters',
     () => [...account().deadLettered.values()].reduce((sum, letters) => sum + letters, 0))
-  count('vital_export_over_cap_total', 'Those of them beyond the caps of dead letters, which were not kept', ({ lettersOverCap }) => lettersOverCap)
+  count('vital_export_over_cap_total', 'Those of them beyond the caps of dead letters, which ' +
+    'were not kept', ({ lettersOverCap }) => lettersOverCap)
   metrics.counter('vital_export_erased_total', 'Readings left out because their device is being erased',
     () => account().refused.get('erased') ?? 0)
   metrics.counter('vital_export_unreadable_total', 'Records that no gateway wrote, and that were left out',

@@ -1,4 +1,7 @@
-/** The common part of all records: topics, partitions and headers, and how unreadable records are reported. */
+/**
+ * The common part of all records: topics, partitions and headers, and how unreadable records are reported. The values are
+ * in `reading-record.ts`, `letter-record.ts`, `erasure-record.ts` and `rejection-record.ts`.
+ */
 import { toPartitionHash } from './murmur2.ts'
 
 /** Topic of readings; the key is the device. */

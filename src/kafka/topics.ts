@@ -80,7 +80,8 @@ const WHY: Readonly<Record<keyof typeof FIXED, string>> = {
   'message.timestamp.type': 'Kafka refuses whole batches where the clock of a gateway is an hour ahead'
 }
 
-const NO_REJECTIONS = `the topic ${REJECTIONS_TOPIC} does not exist, so rejections of sinks are not announced: run vital-gateway topics make`
+const NO_REJECTIONS = `the topic ${REJECTIONS_TOPIC} does not exist, so rejections of sinks are not announced: run vital-gateway ` +
+  'topics make'
 
 interface Setting {
   readonly name: string

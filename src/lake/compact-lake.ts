@@ -28,7 +28,10 @@ export interface CompactLakeOptions extends Pick<CompactingOptions, 'queryMsMax'
 export async function compactLake (
   { config: { lake, dataDir }, range, queryMsMax, isDryRun, signal, onJoined, onWait }: CompactLakeOptions
 ): Promise<Compacted> {
-  if (lake.location === null) throw new ConfigError('vital-gateway lake compact needs VITAL_LAKE_URL: the lake, such as s3://vital-lake/readings.')
+  if (lake.location === null) {
+    throw new ConfigError('vital-gateway lake compact needs VITAL_LAKE_URL: the lake, such as ' +
+    's3://vital-lake/readings.')
+  }
   const store = await openStore(lake.location, LAKE_LIMITS, signal)
   // A directory for each process, so that two can run on one machine.
   const dirs = join(dataDir, 'lake-compact')

@@ -127,7 +127,8 @@ export function createCompacting (options: CompactingOptions) {
   async function replaceTarget (target: ReadFile, files: readonly ReadFile[], rows: number, path: string): Promise<boolean> {
     const paths = files.map((file) => file.path)
     const isOnce = files.reduce((sum, file) => sum + file.rows, 0) === rows
-    await table.connection.run(toCopy(`select ${isOnce ? '' : 'distinct on ("offset")'} * from ${toRows(paths)}`, path, limits, randomUUID()))
+    await table.connection.run(toCopy(`select ${isOnce ? '' : 'distinct on ("offset")'} * from ` +
+      `${toRows(paths)}`, path, limits, randomUUID()))
     const { size: bytes } = await stat(path)
     if (!await store.replace(target.key, { path, bytes }, target.etag)) return false
     const { hour, partition, topicId } = target

@@ -34,7 +34,11 @@ export function toRemains (
       : [],
     ...hasRedis ? [{ where: 'the append-only file of Redis', until: 'it is rewritten (BGREWRITEAOF)' }] : [],
     ...hasKafka
-      ? [{ where: 'Kafka', until: 'vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker of this erasure' }]
+      ? [{
+          where: 'Kafka',
+          until: 'vital-gateway topics trim deletes its records; sinks leave out those that stand before the marker ' +
+        'of this erasure'
+        }]
       : [],
     ...consumers.flatMap((consumer) => toConsumerRemains(consumer, hasKafka) ?? []),
     { where: 'backups', until: 'they are deleted; a restore erases again what erasures.jsonl of this gateway names' }
@@ -54,7 +58,11 @@ function toConsumerRemains ({ group, owner }: Consumer, isMarked: boolean): Eras
     return { where: `files of the lake of ${group}`, until: passed('has rewritten them') }
   }
   if (program === 'vital-export') {
-    return { where: `the time-series database of ${group}`, until: passed('has deleted the device there; it warns where the database cannot') }
+    return {
+      where: `the time-series database of ${group}`,
+      until: passed('has deleted the device there; it warns where the ' +
+      'database cannot')
+    }
   }
   return { where: `what the consumer group ${group} keeps`, until: 'it erases the device' }
 }

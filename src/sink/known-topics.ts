@@ -41,7 +41,8 @@ export function createKnownTopics ({ admin, topics, group, kysely, logger }: Kno
       if (former === undefined || stored.some((offset) => offset.topicId === topicId && offset.nextOffset > 0)) return
       // Its partitions are claimed concurrently, and another one may have been quicker.
       if (remade.has(topicId)) return
-      const message = `${topic} was deleted and made again: it is read from its beginning. Records of the earlier topic that were not stored are lost`
+      const message = `${topic} was deleted and made again: it is read from its beginning. Records of the earlier topic that were not ` +
+        'stored are lost'
       remade.set(topicId, message)
       logger.error({ topic, topicId, formerTopicId: former.topicId }, message)
     },

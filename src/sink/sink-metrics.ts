@@ -66,7 +66,8 @@ export function addReaderMetrics (metrics: Metrics, { role, target }: Role, read
     metrics.gauges(name, help, ['topic', 'partition'], () => [...read().partitions].map((partition): Series<'topic' | 'partition'> =>
       [{ topic: partition.place.topic, partition: String(partition.place.partition) }, of(partition)]))
   }
-  byPartition(`vital_${role}_lag_records`, `Records of a partition of this ${role} that are in Kafka and not in ${target}`, ({ lag }) => lag)
+  byPartition(`vital_${role}_lag_records`, `Records of a partition of this ${role} that are in Kafka and not ` +
+    `in ${target}`, ({ lag }) => lag)
   byPartition(`vital_${role}_lag_seconds`, 'How long the oldest of them has been in Kafka', (partition) => toLagS(partition, read()))
   byPartition(`vital_${role}_buffer_bytes`, 'Bytes of a partition that are read and not stored', ({ bytes }) => bytes)
   metrics.gauges(`vital_${role}_partitions`,

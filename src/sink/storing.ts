@@ -278,7 +278,8 @@ export class Storing implements Storage {
 
   #replace (partition: SinkPartition): void {
     this.#replaced++
-    this.#options.logger.warn({ ...partition.place }, 'another sink has taken this partition over; its records that were read are not stored here')
+    this.#options.logger.warn({ ...partition.place }, 'another sink has taken this partition over; its records that were read are not ' +
+      'stored here')
     this.#options.onReplaced(partition)
   }
 

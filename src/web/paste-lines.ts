@@ -25,5 +25,6 @@ export const toSubscribeLine = (id: string): string => {
 /** Sends one reading over HTTP. */
 export function toCurlLine (id: string): string {
   const login = state.config?.principal == null ? '' : ' \\\n  -H "authorization: Bearer $SECRET"'
-  return `curl -i ${location.origin}/vital-data \\\n  -H 'content-type: application/json'${login} \\\n  -d "{\\"device\\":\\"${toQuotedJson(id)}\\",\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72}"`
+  return `curl -i ${location.origin}/vital-data \\\n  -H 'content-type: application/json'${login} \\\n  -d ` +
+    `"{\\"device\\":\\"${toQuotedJson(id)}\\",\\"timestamp\\":$(date +%s),\\"heartRateValue\\":72}"`
 }

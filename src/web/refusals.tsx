@@ -75,7 +75,8 @@ export function Refusals ({ device = null }: { device?: string | null }) {
       )}
       {hidden > 0 && (
         <p class='muted'>
-          {hidden.toLocaleString('en')} older: <code>npx vital-gateway dead-letters list{device === null ? '' : ` --device ${quote(device)}`}</code>
+          {hidden.toLocaleString('en')} older:{' '}
+          <code>npx vital-gateway dead-letters list{device === null ? '' : ` --device ${quote(device)}`}</code>
         </p>
       )}
     </>

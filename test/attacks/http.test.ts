@@ -26,7 +26,8 @@ async function startAttacked (t: Test) {
       t.equal((await fetch(`${gateway.httpUrl}/health/live`)).status, 200)
       await good.end()
     },
-    countReadings: async () => (await query<{ count: number }>('select count(*)::int from readings where device <> \'well-behaved\''))[0]?.count
+    countReadings: async () => (await query<{ count: number }>('select count(*)::int from readings where device <> ' +
+      '\'well-behaved\''))[0]?.count
   }
 }
 

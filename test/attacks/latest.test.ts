@@ -22,7 +22,8 @@ t.test('the latest state of a device that invents field names is bounded, and so
     await until(() => seen.pubacks === sent, 'the acknowledgement')
   }
   const readLatest = async () => {
-    const [row] = await query<Latest>('select vitals, vital_times as times, (select count(*)::int from jsonb_object_keys(vitals)) as names from latest where device = $1', ['inventor'])
+    const [row] = await query<Latest>('select vitals, vital_times as times, (select count(*)::int from jsonb_object_keys(vitals)) as ' +
+      'names from latest where device = $1', ['inventor'])
     return row!
   }
 

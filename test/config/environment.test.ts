@@ -32,7 +32,8 @@ t.test('variables that Kubernetes sets for its services are ignored, with one no
 
 t.test('a Kubernetes service with the name of one of our variables is explained', (t) => {
   t.throws(() => createConfig({ VITAL_MQTT_PORT: 'tcp://10.0.0.1:1883' }), {
-    constructor: ConfigError, message: /VITAL_MQTT_PORT=tcp:.* set by Kubernetes, because a service is called vital-mqtt\..*enableServiceLinks: false/
+    constructor: ConfigError,
+    message: /VITAL_MQTT_PORT=tcp:.* set by Kubernetes, because a service is called vital-mqtt\..*enableServiceLinks: false/
   })
   t.throws(() => createConfig({ VITAL_GATEWAY_PORT: '1883' }), { message: /VITAL_GATEWAY_PORT is not a known name/ }, 'no link')
   t.end()

@@ -18,7 +18,8 @@ t.test('a template is a filter, and finds the device in a topic that it matches'
 })
 
 t.test('a wildcard beside the device is refused, unless the operator says that ids are unique', (t) => {
-  t.throws(() => parse('ward/+/monitor/{device}'), /has a \+ beside \{device\}: device 7 of two topics would be one device\..*ALLOW_WILDCARDS=true/)
+  t.throws(() => parse('ward/+/monitor/{device}'),
+    /has a \+ beside \{device\}: device 7 of two topics would be one device\..*ALLOW_WILDCARDS=true/)
   t.equal(parse('ward/+/monitor/{device}', true).deviceOf('ward/1/monitor/7'), '7')
   t.end()
 })

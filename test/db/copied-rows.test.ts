@@ -98,7 +98,8 @@ t.test('a batch that fails is given up; its outcome is known only where PostgreS
 
 t.test('processes of the server that still work for a gateway are found', async (t) => {
   const { database: { kysely }, client } = await start(t)
-  const { rows: [own] } = await client.query<{ pid: number }>('select pg_backend_pid() as pid, set_config(\'application_name\', \'g\', false)')
+  const { rows: [own] } = await client.query<{ pid: number }>('select pg_backend_pid() as pid, set_config(\'application_name\', ' +
+    '\'g\', false)')
   t.strictSame(await selectBusyBackends(kysely, 'g', [own!.pid, 0]), new Set(), 'idle')
   await client.query('begin')
   t.strictSame(await selectBusyBackends(kysely, 'g', [own!.pid]), new Set([own!.pid]))

@@ -33,7 +33,8 @@ t.test('connections that are cut do not end the process, idle or checked out', a
   const { connectionString, query } = await createTestDatabase(t)
   const database = createDatabase({ connectionString, poolSize: 2, logger })
   t.teardown(() => database.close())
-  const cut = () => query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = \'vital-gateway\' and datname = current_database()')
+  const cut = () => query('select pg_terminate_backend(pid) from pg_stat_activity where application_name = \'vital-gateway\' and ' +
+    'datname = current_database()')
   await database.pool.query('select 1')
   await Promise.all([once(database.pool, 'error'), cut()])
 

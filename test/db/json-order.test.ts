@@ -25,7 +25,8 @@ t.test('the order of JSON values is the same here and in PostgreSQL', async (t) 
   const pairs = Array.from({ length: 4000 }, () => [pick(values), pick(values)] as const)
   for (const a of SCALARS) for (const b of SCALARS) pairs.push([a, b])
   const rows = await query<{ larger: boolean, equal: boolean }>(
-    'select vital_is_larger(a::jsonb, b::jsonb) as larger, a::jsonb = b::jsonb as equal from unnest($1::text[], $2::text[]) with ordinality as p (a, b, at) order by at',
+    'select vital_is_larger(a::jsonb, b::jsonb) as larger, a::jsonb = b::jsonb as equal from unnest($1::text[], $2::text[]) with ' +
+      'ordinality as p (a, b, at) order by at',
     [pairs.map(([a]) => JSON.stringify(a)), pairs.map(([, b]) => JSON.stringify(b))])
   const wrong = pairs.filter(([a, b], index) => {
     const { larger, equal } = rows[index]!

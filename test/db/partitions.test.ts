@@ -74,7 +74,8 @@ t.test('a large default partition is not scanned while a statement waits', async
   const database = open()
   const large = { database, now, logger, scannedBytesMax: 0 }
   // The partition needs rows, because an empty one has no size.
-  await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
+  await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() ' +
+    'from generate_series(1, 20000) n')
   await query('insert into readings values (\'d\', \'2027-01-05\', gen_random_uuid(), \'{}\', now())')
   t.match(await createPartitionsAhead({ ...large, isStart: true }), {
     created: [], warnings: [/readings_2026_11 is not created: readings_default is large/]
@@ -100,8 +101,10 @@ t.test('a large default partition is not scanned while a statement waits', async
 
 t.test('ATTACH relies on the check constraint and reads nothing of a large default partition', async (t) => {
   const { open, query } = await setUp(t)
-  await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() from generate_series(1, 20000) n')
-  const scans = async () => (await query<{ scans: string }>('select seq_scan::text as scans from pg_stat_user_tables where relname = \'readings_default\''))[0]?.scans
+  await query('insert into readings select \'d\', timestamptz \'2025-01-01\' + n * interval \'1 s\', gen_random_uuid(), \'{}\', now() ' +
+    'from generate_series(1, 20000) n')
+  const scans = async () => (await query<{ scans: string }>('select seq_scan::text as scans from pg_stat_user_tables where relname = ' +
+    '\'readings_default\''))[0]?.scans
   const database = open()
   const logged: string[] = []
   const [client] = [await database.pool.connect()]

@@ -10,7 +10,8 @@ import { until } from '../helpers/until.ts'
 
 const READINGS = 400
 
-t.test('a pooler in transaction mode: migrations, writes and reads work; settings hold in each transaction, and only there', { skip: NO_PGBOUNCER }, async (t) => {
+t.test('a pooler in transaction mode: migrations, writes and reads work; settings hold in each transaction, ' +
+  'and only there', { skip: NO_PGBOUNCER }, async (t) => {
   const { connectionString, query } = await createEmptyDatabase(t)
   const name = new URL(connectionString).pathname.slice(1)
   for (const setting of [
@@ -63,7 +64,8 @@ t.test('a pooler in transaction mode: migrations, writes and reads work; setting
   const other = new pg.Client({ connectionString: url })
   await other.connect()
   for (let attempt = 0; attempt < 10; attempt++) {
-    t.match((await other.query('select current_setting(\'synchronous_commit\') as sync, current_setting(\'statement_timeout\') as timeout')).rows, [{
+    t.match((await other.query('select current_setting(\'synchronous_commit\') as sync, ' +
+      'current_setting(\'statement_timeout\') as timeout')).rows, [{
       sync: 'off', timeout: '0'
     }])
   }
@@ -95,7 +97,8 @@ t.test('queries through a pooler: parameters, transactions, errors', { skip: NO_
     [{ index }])))
 })
 
-t.test('a query that waits for the pooler ends with the time-out for connecting, however long a statement may take', { skip: NO_PGBOUNCER }, async (t) => {
+t.test('a query that waits for the pooler ends with the time-out for connecting, however long a ' +
+  'statement may take', { skip: NO_PGBOUNCER }, async (t) => {
   const { connectionString } = await createTestDatabase(t)
   const url = await startPgBouncer(t, connectionString, 1)
   const logger = pino({ level: 'silent' })

@@ -126,8 +126,9 @@ t.test('70,000 changes in one transaction become a few rows of bounded size', as
   const ids = Array.from({ length: 70_000 }, (_, index) => `device-${index + 1}`)
   t.equal((await revokePrincipals(kysely, ids)).length, 70_000)
   t.equal((await look()).length, 70_000)
-  t.match(await query('select count(*)::int as rows, max(cardinality(principals)) as most from principal_changes where xid = (select max(xid::text::int8)::text::xid8 from principal_changes)'),
-    exactly({ rows: 280, most: 500 }))
+  t.match(await query('select count(*)::int as rows, max(cardinality(principals)) as most from principal_changes where xid = (select ' +
+    'max(xid::text::int8)::text::xid8 from principal_changes)'),
+  exactly({ rows: 280, most: 500 }))
 })
 
 t.test('changes that were forgotten before a gateway saw them make all principals unknown; changes that it saw do not', async (t) => {

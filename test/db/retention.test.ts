@@ -43,7 +43,8 @@ async function setUp (t: Test) {
   return { connectionString, database, query, insert, remove }
 }
 
-const PARTITIONS = 'select relname from pg_inherits join pg_class on pg_class.oid = inhrelid where inhparent = \'readings\'::regclass order by 1'
+const PARTITIONS = 'select relname from pg_inherits join pg_class on pg_class.oid = inhrelid where inhparent = ' +
+  '\'readings\'::regclass order by 1'
 
 t.test('drops whole months and deletes from the default partition, up to the limit and no further', async (t) => {
   const { query, insert, remove } = await setUp(t)
@@ -51,8 +52,10 @@ t.test('drops whole months and deletes from the default partition, up to the lim
   const kept = ['2025-06-01 00:00:00+00', '2025-06-20', '2025-07-01', '2031-01-01']
   for (const time of kept) await insert(time)
   await insert('2024-12-31', 4500)
-  await query('insert into latest (device, time, oldest_time, vitals, vital_times) values (\'d\', \'2024-12-31\', \'2024-12-31\', \'{}\', \'{}\')')
-  await query('insert into dead_letters values (gen_random_uuid(), \'2024-12-31\', \'mqtt\', null, null, null, \'invalid_json\', \'[]\', \'x\')')
+  await query('insert into latest (device, time, oldest_time, vitals, vital_times) values (\'d\', \'2024-12-31\', \'2024-12-31\', ' +
+    '\'{}\', \'{}\')')
+  await query('insert into dead_letters values (gen_random_uuid(), \'2024-12-31\', \'mqtt\', null, null, null, \'invalid_json\', ' +
+    '\'[]\', \'x\')')
 
   const { removed, logs } = await remove()
   t.same(removed, { partitions: 3, rows: 4503 })
@@ -161,8 +164,10 @@ t.test('a gateway removes expired readings by itself, while devices publish', as
   const database = createDatabase({ connectionString, poolSize: 1, logger: silent })
   await createPartitionsAhead({ database, now: new Date('2025-03-15T00:00:00Z'), logger: silent })
   await database.close()
-  await query('insert into readings select \'old\', timestamptz \'2024-01-01\' + n * interval \'1 minute\', gen_random_uuid(), \'{}\', \'2024-01-01\' from generate_series(1, 6000) n')
-  await query('insert into readings select \'old\', timestamptz \'2025-03-02\' + n * interval \'1 minute\', gen_random_uuid(), \'{}\', \'2024-01-01\' from generate_series(1, 1000) n')
+  await query('insert into readings select \'old\', timestamptz \'2024-01-01\' + n * interval \'1 minute\', gen_random_uuid(), \'{}\', ' +
+    '\'2024-01-01\' from generate_series(1, 6000) n')
+  await query('insert into readings select \'old\', timestamptz \'2025-03-02\' + n * interval \'1 minute\', gen_random_uuid(), \'{}\', ' +
+    '\'2024-01-01\' from generate_series(1, 1000) n')
   const { mqttPort, httpUrl } = await startGateway(t, {
     DATABASE_URL: connectionString, VITAL_DATA_DIR: await createTestDir(t), VITAL_RETENTION_DAYS: '30'
   })

@@ -36,7 +36,8 @@ t.test('rows come back exactly as written: microseconds, times before 2000, any 
   const rows = [row('ä😀"\\', 0, {}), row('b', 946684799.999999, { x: 'y"\\\n€😀' }), row('c', 1750240830.123457,
     { deep: [{ a: [null, true, 1e300] }] })]
   t.same(await store.write(rows, [letter('\0\xff')]), { duplicates: [] })
-  t.same(await query('select device, (extract(epoch from time) * 1000000)::bigint::text as us, vitals, extract(epoch from received_at)::float8 as received from readings order by time'), [
+  t.same(await query('select device, (extract(epoch from time) * 1000000)::bigint::text as us, vitals, extract(epoch from ' +
+    'received_at)::float8 as received from readings order by time'), [
     { device: 'ä😀"\\', us: '0', vitals: {}, received: 1750000000.123 },
     { device: 'b', us: '946684799999999', vitals: { x: 'y"\\\n€😀' }, received: 1750000000.123 },
     { device: 'c', us: '1750240830123457', vitals: { deep: [{ a: [null, true, 1e300] }] }, received: 1750000000.123 }
@@ -57,9 +58,11 @@ t.test('a batch written again changes nothing and returns its duplicates', async
     [{ readings: 4, letters: 1 }])
 })
 
-t.test('a batch may have a time-out of its own, longer or shorter than the session\'s, and the next one has the session\'s again', async (t) => {
+t.test('a batch may have a time-out of its own, longer or shorter than the session\'s, and the next one has the ' +
+  'session\'s again', async (t) => {
   const { store, query } = await createTestStore(t, 1, { statementTimeoutMs: 300 })
-  await query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep((new.vitals->>\'nap\')::float8); return new; end $$')
+  await query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep((new.vitals->>\'nap\')::float8); ' +
+    'return new; end $$')
   await query('create trigger nap before insert on readings for each row execute function nap()')
   await t.rejects(store.write([row('a', 1, { nap: 1 })], []), { code: '57014' })
   t.same(await store.write([row('a', 1, { nap: 1 })], [], 30_000), { duplicates: [] })
@@ -72,7 +75,8 @@ t.test('a batch may have a time-out of its own, longer or shorter than the sessi
 t.test('a device that keeps resending makes at most three batches fall back, and its new readings are stored', async (t) => {
   const { store, query } = await createTestStore(t)
   await query('create sequence inserted')
-  await query('create function count_insert() returns trigger language plpgsql as $$ begin perform nextval(\'inserted\'); return new; end $$')
+  await query('create function count_insert() returns trigger language plpgsql as $$ begin perform nextval(\'inserted\'); return ' +
+    'new; end $$')
   await query('create trigger count_insert before insert on readings for each row execute function count_insert()')
   const [old, older] = [row('a', 1, {}), row('a', 2, {})]
   await store.write([old, older], [])
@@ -103,8 +107,9 @@ t.test('a refused row leaves nothing of its batch behind, and the connection sta
   for (let round = 0; round < 6; round++) {
     await t.rejects(store.write([row('a', 1, {}), poison], [letter('x')]), { code: '22P05' })
   }
-  t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'),
-    [{ readings: 0, latest: 0, letters: 0 }])
+  t.same(await query('select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select ' +
+    'count(*)::int from dead_letters) as letters'),
+  [{ readings: 0, latest: 0, letters: 0 }])
   await store.write([row('a', 1, {})], [])
 })
 
@@ -139,7 +144,8 @@ t.test('a connection that has lost its prepared statements is not used again', {
 
 t.test('an error in any statement leaves nothing behind, whether the connection has prepared its statements or not', async (t) => {
   const { store, query } = await createTestStore(t, 1)
-  const counts = 'select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select count(*)::int from dead_letters) as letters'
+  const counts = 'select (select count(*)::int from readings) as readings, (select count(*)::int from latest) as latest, (select ' +
+    'count(*)::int from dead_letters) as letters'
   for (const known of [0, 1]) {
     for (const table of ['readings', 'dead_letters', 'latest']) {
       for (const [code, body] of [
@@ -299,7 +305,8 @@ t.test('a timestamp ahead of its receipt counts as of its receipt, and its redel
   const at = (receivedS: number, timestamp: number, value: number): ReadingRow => ({
     ...row('a', timestamp, { heartRateValue: value }), receivedAtMs: receivedS * 1000
   })
-  const latest = async () => (await query('select heart_rate, extract(epoch from time)::float8 as time, (vital_times->\'heartRateValue\')::float8 as measured from latest'))[0]
+  const latest = async () => (await query('select heart_rate, extract(epoch from time)::float8 as time, ' +
+    '(vital_times->\'heartRateValue\')::float8 as measured from latest'))[0]
   const ahead = at(RECEIVED_S, RECEIVED_S + 79_200, 61)
   t.same(await store.write([ahead], []), { duplicates: [] })
   t.same(await latest(), { heart_rate: 61, time: RECEIVED_S, measured: RECEIVED_S })

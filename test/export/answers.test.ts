@@ -19,7 +19,8 @@ t.test('answers to a write are told apart', (t) => {
   const bound = 'partial write: max-values-per-tag limit exceeded (3/3): measurement="vital" tag="device" value="ann dropped" dropped=1'
   fails(t, 400, JSON.stringify({ error: bound }), {
     code: 'VITAL_EXPORT_AWAY',
-    message: 'it takes no more devices: max-values-per-tag limit exceeded (3/3): measurement="vital" tag="device" dropped=1. Raise this bound in ' +
+    message: 'it takes no more devices: max-values-per-tag limit exceeded (3/3): measurement="vital" tag="device" dropped=1. Raise ' +
+      'this bound in ' +
       'its configuration, and restart it'
   })
   for (const status of [301, 400, 401, 403, 404, 422, 429, 500, 503]) {

@@ -6,7 +6,8 @@ const toRow = (device: string, timestamp: number, fields: Record<string, unknown
   toReadingRow({ timestamp, device, ...fields }, device, 1_750_240_900_000)
 
 t.test('a reading is a line: fields of each type, nanoseconds of its hash', (t) => {
-  const row = toRow('ward 3,a=b', 1_750_240_830.123457, { heartRateValue: 61.5, isOn: true, note: 'a "b"\\\nc', bed: { n: [1] }, none: null })
+  const fields = { heartRateValue: 61.5, isOn: true, note: 'a "b"\\\nc', bed: { n: [1] }, none: null }
+  const row = toRow('ward 3,a=b', 1_750_240_830.123457, fields)
   const [, time] = / 1750240830123457(\d{3})$/.exec(toLine(row, 7, '\n')!)!
   t.equal(toLine(row, 7, '\n'), 'vital,device=ward\\ 3\\,a\\=b,logPartition=7 heartRateValue=61.5,isOn=true,note="a \\"b\\"\\\\\nc",' +
     `bed="{\\"n\\":[1]}" 1750240830123457${time}`)

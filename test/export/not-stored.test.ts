@@ -26,7 +26,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal(await database.count(), 1)
   })
 
-  t.test('a suspended table of QuestDB: readings that it took wait there, the rest in Kafka', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
+  t.test('a suspended table of QuestDB: readings that it took wait there, the ' +
+    'rest in Kafka', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
     await rig.makeAnew(1)
     const database = await startQuestDb(t)
     const { connectionString, query } = await createTestDatabase(t)
@@ -49,7 +50,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await exported.warnings()).some((warning) => /keeps what is written twice: ALTER TABLE/.test(warning)))
   })
 
-  t.test('a field of another type in QuestDB: that reading alone becomes a dead letter', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
+  t.test('a field of another type in QuestDB: that reading alone becomes a ' +
+    'dead letter', { skip: NO_QUESTDB, timeout: 120_000 }, async (t) => {
     await rig.makeAnew(1)
     const database = await startQuestDb(t)
     const { connectionString, query } = await createTestDatabase(t)

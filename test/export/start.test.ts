@@ -19,7 +19,8 @@ t.test('a missing variable is reported in one line', async (t) => {
   t.match(await start(t, { DATABASE_URL, KAFKA_BROKERS }), /^vital-gateway export needs VITAL_EXPORT_URL: .*\n$/)
 })
 
-t.test('a Node.js that Kafka\'s client does not run on is refused in one line', { skip: refusal === null && 'this one does' }, async (t) => {
+t.test('a Node.js that Kafka\'s client does not run on is refused ' +
+  'in one line', { skip: refusal === null && 'this one does' }, async (t) => {
   t.equal(await start(t, { DATABASE_URL, KAFKA_BROKERS, VITAL_EXPORT_URL: 'http://127.0.0.1:1' }), `${refusal}\n`)
 })
 

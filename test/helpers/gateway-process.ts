@@ -73,7 +73,10 @@ export async function spawnGateway (t: Test, variables: Record<string, string>, 
       if (line !== undefined) return line
       await Promise.race([
         new Promise<void>((resolve) => { waiting.push(resolve) }),
-        exited.then((how) => { throw new Error(`ended with ${how.join()} before it said ${pattern}: ${stderr}${JSON.stringify(lines.slice(-3))}`) })
+        exited.then((how) => {
+          throw new Error(`ended with ${how.join()} before it said ${pattern}: ` +
+          `${stderr}${JSON.stringify(lines.slice(-3))}`)
+        })
       ])
     }
   }

@@ -97,7 +97,8 @@ t.test('refuses every other query, unknown ids and other methods', async (t) => 
 
 t.test('the caps of dead letters and their counts are metrics', async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
-  await query('insert into dead_letters values (gen_random_uuid(), now(), \'mqtt\', null, null, \'full\', \'invalid_json\', \'[]\', \'12345\')')
+  await query('insert into dead_letters values (gen_random_uuid(), now(), \'mqtt\', null, null, \'full\', \'invalid_json\', ' +
+    '\'[]\', \'12345\')')
   const { mqttPort, httpUrl } = await startGateway(t, {
     DATABASE_URL: connectionString,
     VITAL_DATA_DIR: await createTestDir(t),

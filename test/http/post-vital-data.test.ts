@@ -127,7 +127,8 @@ t.test('a client that leaves before its answer does not affect other requests', 
   const settles: Array<(outcome: PostOutcome) => void> = []
   const { url, port, logs } = await startHttpServer(t, { ingest: (_payload, settle) => { settles.push(settle) } })
   const socket = connect(port, '127.0.0.1')
-  socket.write(`POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${READING.length}\r\n\r\n${READING}`)
+  socket.write('POST /vital-data HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ' +
+    `${READING.length}\r\n\r\n${READING}`)
   await until(() => settles.length === 1)
   socket.destroy()
   await new Promise((resolve) => setTimeout(resolve, 50))

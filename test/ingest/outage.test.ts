@@ -71,7 +71,8 @@ t.test('a gateway that starts while PostgreSQL is away serves devices, and repla
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 21 }])
 })
 
-t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and every PUBACK comes in order when one is back', async (t) => {
+t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and every PUBACK comes in order when ' +
+  'one is back', async (t) => {
   const database = await createDatabaseSwitch(t)
   let isBroken = false
   const disk: typeof realDisk = {
@@ -112,7 +113,8 @@ t.test('neither PostgreSQL nor the spool: reading stops, memory is bounded, and 
   t.match(await readLedger(httpUrl), { received: sent + 1, refused: 1, pending: 0, balance: 0 })
 })
 
-t.test('a start without PostgreSQL and without space for the spool: logged, not ready, and acknowledged again when space returns', async (t) => {
+t.test('a start without PostgreSQL and without space for the spool: logged, not ready, and acknowledged again when ' +
+  'space returns', async (t) => {
   const database = await createDatabaseSwitch(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: await createTestDir(t) }
   await (await startGateway(t, variables)).stop()
@@ -153,7 +155,8 @@ t.test('a start without PostgreSQL and without space for the spool: logged, not 
   t.same(await database.query('select count(*)::int as readings from readings'), [{ readings: 1 }])
 })
 
-t.test('a publish held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and sends it again', { skip: NOT_POOLED }, async (t) => {
+t.test('a publish held for longer than VITAL_ACK_TIMEOUT_MS is not acknowledged: its client is closed and ' +
+  'sends it again', { skip: NOT_POOLED }, async (t) => {
   const database = await createDatabaseSwitch(t)
   let isBroken = false
   const disk: typeof realDisk = {

@@ -46,7 +46,9 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
   t.test('missing topics stop the start with a message, and so do weak ones unless they are allowed', async (t) => {
     const { connectionString } = await createTestDatabase(t)
     const strict = { ...journal, DATABASE_URL: connectionString, VITAL_KAFKA_ALLOW_WEAK: 'false' }
-    await t.rejects(startGateway(t, strict), { code: 'VITAL_CONFIG_INVALID', message: /vital\.readings does not exist: run vital-gateway topics make/ })
+    await t.rejects(startGateway(t, strict), {
+      code: 'VITAL_CONFIG_INVALID', message: /vital\.readings does not exist: run vital-gateway topics make/
+    })
     const made = await runCommandLine(['topics', 'make', '--replicas', '1', '--partitions', '6'], journal)
     t.equal(made.status, 0)
     await t.rejects(startGateway(t, strict), { message: /replication factor is 1.*VITAL_KAFKA_ALLOW_WEAK=true/s })

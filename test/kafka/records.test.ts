@@ -133,7 +133,8 @@ t.test('a rejection comes back as it was, and other records are told apart', (t)
 t.test('a marker of an erasure comes back as it was; one that claims partitions without end is refused', (t) => {
   const erasure = '00000000-0000-4000-8000-00000000000a'
   const partitions = [0, 1, 2].map((partition) => ({ topicId: erasure, partition }))
-  const record = toErasureRecord({ topic: 'vital.readings', topicId: erasure, partition: 1 }, { marker: erasure, device: 'ward-3', partitions })
+  const place = { topic: 'vital.readings', topicId: erasure, partition: 1 }
+  const record = toErasureRecord(place, { marker: erasure, device: 'ward-3', partitions })
   t.equal(record.partition, 1)
   t.same(readErasureRecord(record), { kind: 'read', value: { marker: erasure, device: 'ward-3', partitions } })
   const claiming = (count: number, topics: number) => {

@@ -71,7 +71,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     })
     t.same(Object.fromEntries(found!.configs.map(({ name, value }) => [name, value])),
       { 'cleanup.policy': 'compact,delete', 'retention.ms': '2592000000', 'message.timestamp.type': 'LogAppendTime' })
-    t.same((await topics('check', '--json')).stdout.match(/averages/), null, 'the topic of averages is not checked, because no gateway needs it')
+    t.same((await topics('check', '--json')).stdout.match(/averages/), null, 'the topic of averages is not checked, because no ' +
+      'gateway needs it')
   })
 
   t.test('doctor asks Kafka, and reports faults of its topics', async (t) => {

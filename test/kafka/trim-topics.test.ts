@@ -25,7 +25,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     return [...found!.partitions].sort((a, b) => a.partitionIndex - b.partitionIndex).map(({ offset }) => Number(offset))
   }
   const count = async () => (await query<{ n: number }>('select count(*)::int as n from readings'))[0]!.n
-  const topicId = async () => (await query<{ id: string }>(`select topic_id as id from sink_offsets where topic = '${READINGS_TOPIC}'`))[0]!.id
+  const topicId = async () => (await query<{ id: string }>('select topic_id as id from sink_offsets where topic = ' +
+    `'${READINGS_TOPIC}'`))[0]!.id
 
   t.test('without a registered consumer nothing is deleted', async (t) => {
     await rig.makeAnew(6)

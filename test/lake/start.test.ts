@@ -18,6 +18,7 @@ t.test('a missing variable is reported in one line', async (t) => {
   t.match(await start(t, { DATABASE_URL, KAFKA_BROKERS }), /^vital-gateway lake needs VITAL_LAKE_URL: .*\n$/)
 })
 
-t.test('a Node.js that Kafka\'s client does not run on is refused in one line', { skip: refusal === null && 'this one does' }, async (t) => {
+t.test('a Node.js that Kafka\'s client does not run on is refused ' +
+  'in one line', { skip: refusal === null && 'this one does' }, async (t) => {
   t.equal(await start(t, { DATABASE_URL, KAFKA_BROKERS, VITAL_LAKE_URL: 's3://vital-lake' }), `${refusal}\n`)
 })

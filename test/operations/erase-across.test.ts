@@ -62,7 +62,8 @@ t.test('a gateway killed with a spool is named, and drops the readings at its st
   t.strictSame(states(await erase(living.httpUrl, 'b')), ['confirmed', 'confirmed'])
 })
 
-t.test('a frozen gateway does not delay an erasure: it is named, and writes nothing older when it wakes', { timeout: 120_000 }, async (t) => {
+t.test('a frozen gateway does not delay an erasure: it is named, and writes nothing older ' +
+  'when it wakes', { timeout: 120_000 }, async (t) => {
   const { connectionString, query } = await createTestDatabase(t)
   const asked = await startGateway(t, { DATABASE_URL: connectionString })
   const frozen = await spawnDoomed(t, { DATABASE_URL: connectionString })

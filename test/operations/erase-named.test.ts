@@ -37,7 +37,8 @@ t.test('dead letters in which another device names the erased one go with it', a
   for (const topic of [
     '/vital/ward-3', 'vitals/ward-3', 'vital/ward-3/hr', 'vital/ward-33/hr', 'vital/ward-4/hr'
   ]) await client.publishAsync(topic, 'x', { qos: 1 })
-  const payloads = async () => (await query<{ payload: Buffer }>('select payload from dead_letters where topic = \'vital/ward-4\'')).map(({ payload }) => payload.toString())
+  const payloads = async () => (await query<{ payload: Buffer }>('select payload from dead_letters where topic = ' +
+    '\'vital/ward-4\'')).map(({ payload }) => payload.toString())
   const before = await payloads()
   const { deadLetters } = await erase(httpUrl, 'ward-3')
   const left = await payloads()
@@ -87,7 +88,8 @@ t.test('dead letters kept in files are erased too', async (t) => {
   await Promise.all([aside(1, 'x', 'ward-3'), aside(2, NAMING[0]!, 'ward-4'), aside(3, 'y', 'ward-4')])
   t.equal((await readFile(file, 'utf8')).trim().split('\n').length, 3)
   t.match(await erase(httpUrl, 'ward-3'), { deadLetters: 0 })
-  const payloads = (await readFile(file, 'utf8')).trim().split('\n').map((line) => Buffer.from((JSON.parse(line) as { payload: string }).payload, 'base64').toString())
+  const letters = (await readFile(file, 'utf8')).trim().split('\n').map((line) => JSON.parse(line) as { payload: string })
+  const payloads = letters.map(({ payload }) => Buffer.from(payload, 'base64').toString())
   t.same(payloads, ['y'])
   t.same((await readdir(spool)).filter((name) => name.startsWith('aside-')), [`aside-${'3'.padStart(32, '0')}.json`])
   await client.publishAsync('vital/ward-4', 'z', { qos: 1 })

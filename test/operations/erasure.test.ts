@@ -119,7 +119,8 @@ async function runDevice (client: MqttClient, device: string, stop: AbortSignal)
   return acknowledged
 }
 
-t.test('under load, with a spool full of readings: nothing of the device comes back, nothing of others is lost', { timeout: 120_000 }, async (t) => {
+t.test('under load, with a spool full of readings: nothing of the device comes back, nothing of ' +
+  'others is lost', { timeout: 120_000 }, async (t) => {
   const database = await createDatabaseSwitch(t)
   const dataDir = await createTestDir(t)
   const variables = { DATABASE_URL: database.connectionString, VITAL_DATA_DIR: dataDir }
@@ -165,7 +166,8 @@ t.test('under load, with a spool full of readings: nothing of the device comes b
     const stored = await database.query('select (vitals->>\'n\')::int as n from readings where device = $1', [`other-${index}`])
     t.equal(stored.length, readings.length, `other-${index}: ${readings.length} acknowledged`)
   }
-  const left = new Set((await database.query('select (vitals->>\'n\')::int as n from readings where device = \'busy\'')).map(({ n }) => n as number))
+  const left = new Set((await database.query('select (vitals->>\'n\')::int as n from readings where ' +
+    'device = \'busy\'')).map(({ n }) => n as number))
   t.ok(left.size > 0, 'a device that goes on sending has readings again')
   t.same(busy.filter(({ index, sentAtMs }) => sentAtMs < busyErasedAtMs && left.has(index)), [], 'only readings sent after the erasure')
   t.notOk(left.has(0))

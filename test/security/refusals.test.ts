@@ -49,7 +49,8 @@ async function start (t: Test, { isHashed = false } = {}) {
 
 async function countsOf (httpUrl: string, admin: string, transport: string) {
   const text = await (await fetch(`${httpUrl}/metrics`, { headers: bearer(admin) })).text()
-  return Object.fromEntries([...text.matchAll(new RegExp(`^vital_logins_refused_total\\{transport="${transport}",reason="(\\w+)"\\} ([1-9]\\d*)$`, 'gm'))]
+  return Object.fromEntries([...text.matchAll(new RegExp(`^vital_logins_refused_total\\{transport="${transport}",reason="(\\w+)"\\} ` +
+    '([1-9]\\d*)$', 'gm'))]
     .map(([, reason, count]) => [reason, Number(count)]))
 }
 

@@ -36,12 +36,14 @@ async function openTwo (t: Test) {
   return { connectionString, query, credentials, transaction, gateways }
 }
 
-t.test('70,000 principals revoked in a long transaction: connected ones are closed within seconds of COMMIT, on every gateway', async (t) => {
+t.test('70,000 principals revoked in a long transaction: connected ones are closed within seconds of COMMIT, on ' +
+  'every gateway', async (t) => {
   const { query, credentials, transaction, gateways } = await openTwo(t)
   const secrets = await Promise.all(['one', 'two', 'request', 'bystander'].map(async (id) => [id, await credentials.add(id,
     'device')] as const)).then((pairs) => new Map(pairs))
   await query('insert into principals (id, role) select \'device-\' || n, \'device\' from generate_series(1, 70000) n')
-  await query('insert into credentials (principal, kind, secret_sha256) select id, \'secret\', sha256(id::bytea) from principals where id like \'device-%\'')
+  await query('insert into credentials (principal, kind, secret_sha256) select id, \'secret\', sha256(id::bytea) from principals where ' +
+    'id like \'device-%\'')
   const [first, second] = await gateways()
   const clients = await Promise.all([first, second].map(async ({ mqttPort }, index) => {
     const id = index === 0 ? 'one' : 'two'

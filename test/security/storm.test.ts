@@ -18,7 +18,14 @@ async function comeBack (port: number, id: string, password: string): Promise<nu
   const parser = mqttPacket.parser()
   const acknowledged: number[] = []
   socket.write(mqttPacket.generate({
-    cmd: 'connect', clientId: id, username: id, password: Buffer.from(password), clean: false, keepalive: 60, protocolId: 'MQTT', protocolVersion: 4
+    cmd: 'connect',
+    clientId: id,
+    username: id,
+    password: Buffer.from(password),
+    clean: false,
+    keepalive: 60,
+    protocolId: 'MQTT',
+    protocolVersion: 4
   }))
   for (let messageId = 1; messageId <= MESSAGES; messageId++) {
     const payload = JSON.stringify({ timestamp: messageId, heartRateValue: 60 })

@@ -22,7 +22,9 @@ interface Announced {
 async function subscribe (t: Test, port: number, clientId: string): Promise<Announced[]> {
   const client = await connectClient(t, port, { clientId })
   const announced: Announced[] = []
-  client.on('message', (topic, payload) => { announced.push({ topic, rejection: JSON.parse(payload.toString()) as Announced['rejection'] }) })
+  client.on('message', (topic, payload) => {
+    announced.push({ topic, rejection: JSON.parse(payload.toString()) as Announced['rejection'] })
+  })
   await client.subscribeAsync('vital/+/rejected', { qos: 1 })
   return announced
 }
@@ -60,7 +62,9 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(() => here.length > 0 && there.length > 0, 'both subscribers to be told')
     await sleep(QUIET_MS)
     for (const announced of [here, there]) {
-      t.match(announced, [{ topic: 'vital/ward-3/rejected', rejection: { reason: 'database_rejected', errors: [{ message: /no_wonders/ }] } }])
+      t.match(announced, [{
+        topic: 'vital/ward-3/rejected', rejection: { reason: 'database_rejected', errors: [{ message: /no_wonders/ }] }
+      }])
       t.equal(announced.length, 1)
       t.ok(Math.abs(announced[0]!.rejection.receivedAt - sentAtS) < 5, 'the time at which a gateway got it')
     }
@@ -91,7 +95,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => !(await rig.admin.listTopics()).includes(REJECTIONS_TOPIC))
     const { mqttPort, httpUrl } = await startGateway(t, variables)
     const { warnings } = await (await fetch(`${httpUrl}/health/ready`)).json() as { warnings: string[] }
-    t.match(warnings.join('\n'), 'Kafka: the topic vital.rejections does not exist, so rejections of sinks are not announced: run vital-gateway topics make')
+    t.match(warnings.join('\n'), 'Kafka: the topic vital.rejections does not exist, so rejections of sinks are not announced: run ' +
+      'vital-gateway topics make')
     const announced = await subscribe(t, mqttPort, 'subscriber')
     await publishWonder(t, mqttPort, 'ward-3')
     await until(async () => (await query('select 1 from dead_letters')).length === 1)

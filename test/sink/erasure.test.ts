@@ -16,7 +16,8 @@ import { createSinkRig, startSink, toLetter, toRow, toRows } from './rig.ts'
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('waiting records in the partition of a device, in its former one and in dead letters are left out; later ones are kept', async (t) => {
+  t.test('waiting records in the partition of a device, in its former one and in dead letters are left out; later ' +
+    'ones are kept', async (t) => {
     await rig.makeAnew(3)
     const { connectionString, query } = await createTestDatabase(t)
     await rig.writeReadings([...[1, 2, 3].map((time) => toRow(MOVED, time)), ...[1, 2, 3].map((time) => toRow('other', time))])
@@ -42,7 +43,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.same(await timesOf(query, 'other'), [1, 2, 3, 4])
     await until(async () => (await query('select 1 from dead_letters')).length === 1)
     t.match(await query('select device from dead_letters'), [{ device: 'other' }])
-    t.match(await query('select extract(epoch from time)::int as time, device from latest order by 2'), [MOVED, 'other'].sort().map((device) =>
+    t.match(await query('select extract(epoch from time)::int as time, device from ' +
+      'latest order by 2'), [MOVED, 'other'].sort().map((device) =>
       ({ device, time: device === 'other' ? 4 : 5 })))
     const metric = await sink.metrics()
     t.equal(metric('vital_readings_refused_total{transport="kafka",reason="erased"}'), 6)

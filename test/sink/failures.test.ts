@@ -14,12 +14,14 @@ const count = async (query: Query) => (await query<{ n: number }>('select count(
 /** Asserts that every reading is stored once, and that the latest state of each device is right. */
 async function checkStored (t: Test, query: Query, rows: ReturnType<typeof toRows>): Promise<void> {
   t.equal(await count(query), rows.length, 'as many rows as readings')
-  const stored = await query<{ device: string, us: string }>('select device, (extract(epoch from time) * 1000000)::bigint::text as us from readings')
+  const stored = await query<{ device: string, us: string }>('select device, (extract(epoch from time) * 1000000)::bigint::text as us ' +
+    'from readings')
   const wanted = new Set(rows.map(({ device, timeUs }) => `${device} ${timeUs}`))
   t.equal(stored.filter(({ device, us }) => wanted.delete(`${device} ${us}`)).length, rows.length, 'and no others')
   const newest = new Map<string, number>()
   for (const { device, timeUs } of rows) newest.set(device, Math.max(timeUs, newest.get(device) ?? 0))
-  const latest = await query<{ device: string, us: string }>('select device, (extract(epoch from time) * 1000000)::bigint::text as us from latest')
+  const latest = await query<{ device: string, us: string }>('select device, (extract(epoch from time) * 1000000)::bigint::text as us ' +
+    'from latest')
   t.same(latest.map(({ device, us }) => `${device} ${us}`).sort(),
     [...newest].map(([device, us]) => `${device} ${us}`).sort(), 'latest is exact')
 }
@@ -53,7 +55,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await checkStored(t, query, rows)
     const behind = async () => {
       const ends = await rig.ends()
-      const stored = await query<{ next: number }>(`select next_offset::int as next from sink_offsets where topic = '${READINGS_TOPIC}' order by partition`)
+      const stored = await query<{ next: number }>('select next_offset::int as next from sink_offsets where topic = ' +
+        `'${READINGS_TOPIC}' order by partition`)
       return stored.map(({ next }, partition) => ends[partition]! - next).filter((lag) => lag !== 0)
     }
     await until(async () => (await behind()).length === 0, 'offsets to be at the end')
@@ -104,7 +107,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     t.equal((await sink.metrics())('vital_readings_pending'), 0)
   })
 
-  t.test('a position that Kafka does not have stops its partition with a warning, until an operator moves it; the others go on', async (t) => {
+  t.test('a position that Kafka does not have stops its partition with a warning, until an operator moves it; the ' +
+    'others go on', async (t) => {
     await rig.makeAnew()
     const { connectionString, query } = await createTestDatabase(t)
     const first = await startSink(t, rig, connectionString)
@@ -115,7 +119,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await rig.writeReadings(toRows(600, { from: 1000 }))
     const [end] = await rig.ends() as [number]
     await rig.admin.deleteRecords({ topics: [{ name: READINGS_TOPIC, partitions: [{ partition: 0, offset: BigInt(end - 10) }] }] })
-    const lost = (end - 10) - (await query<{ next: number }>(`select next_offset::int as next from sink_offsets where topic = '${READINGS_TOPIC}' and partition = 0`))[0]!.next
+    const lost = (end - 10) - (await query<{ next: number }>('select next_offset::int as next from sink_offsets where topic = ' +
+      `'${READINGS_TOPIC}' and partition = 0`))[0]!.next
     t.ok(lost > 0)
     const sink = await startSink(t, rig, connectionString, { limits: { stoppedMs: 500 } })
     await until(async () => (await sink.metrics())('vital_sink_partitions{state="out_of_range"}') === 1)
@@ -125,7 +130,8 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => (await sink.metrics())('vital_sink_lag_seconds{topic="vital.readings",partition="0"}') > 1, 'the lag to grow')
     t.equal(await count(query), 1200 - lost - 10, 'nothing of the partition is stored')
     t.equal(sink.lines.filter(({ msg }) => msg.startsWith('partition 0')).length, 1, 'the stop is logged once')
-    await query(`update sink_offsets set next_offset = ${end - 10}, epoch = epoch + 1 where consumer_group = 'vital-sink' and topic = '${READINGS_TOPIC}' and partition = 0`)
+    await query(`update sink_offsets set next_offset = ${end - 10}, epoch = epoch + 1 where consumer_group = 'vital-sink' and topic = ` +
+      `'${READINGS_TOPIC}' and partition = 0`)
     await until(async () => await count(query) === 1200 - lost)
     await until(sink.isReady)
     t.same((await sink.health()).warnings, [])

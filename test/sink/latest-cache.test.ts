@@ -11,7 +11,8 @@ import { createSinkRig, startSink } from './rig.ts'
 if (await isOnKafkaNode(t, import.meta.filename)) {
   const rig = await createSinkRig(t)
 
-  t.test('gateways answer pages from Redis while a sink maintains the copy, and from PostgreSQL otherwise', { skip: NO_REDIS }, async (t) => {
+  t.test('gateways answer pages from Redis while a sink maintains the copy, and from ' +
+    'PostgreSQL otherwise', { skip: NO_REDIS }, async (t) => {
     await rig.makeAnew(2)
     const redis = await startRedis(t)
     const { connectionString } = await createTestDatabase(t)

@@ -52,7 +52,8 @@ t.test('a batch of one refused row moves the offset', async (t) => {
 })
 
 for (let part = 2; part <= 7; part++) {
-  t.test(`PostgreSQL goes away at part ${part} of a split batch: the offset stays, and the batch is written completely the next time`, async (t) => {
+  t.test(`PostgreSQL goes away at part ${part} of a split batch: the offset stays, and the batch is written completely ` +
+    'the next time', async (t) => {
     let parts = 0
     const { write, offset, stored } = await createWriter(t, (write) => async (...args) => {
       if (++parts === part) throw new Error('away')

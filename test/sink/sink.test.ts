@@ -119,11 +119,15 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const partition = before!.partition % 6
     const others = toRows(60, { devices: 60 }).filter(({ device }) => toRecord(toRow(device, 1)).partition % 6 !== partition)
     await until(async () => (await query('select 1 from readings')).length >= 1 + others.length)
-    t.same(await query('select extract(epoch from time)::int as time from readings where device = \'d1\''), [{ time: 1 }], 'no later record is stored')
+    t.same(await query('select extract(epoch from time)::int as time from readings where ' +
+      'device = \'d1\''), [{ time: 1 }], 'no later record is stored')
     t.equal(await sink.isReady(), false)
-    t.match((await sink.health()).warnings, [/^record 1 of partition \d of vital\.readings has the schema 2, which this version does not know: upgrade/])
+    t.match((await sink.health()).warnings, [
+      /^record 1 of partition \d of vital\.readings has the schema 2, which this version does not know: upgrade/
+    ])
     t.same(await query('select 1 from dead_letters'), [])
-    t.same(await query(`select next_offset::int as next from sink_offsets where topic = 'vital.readings' and partition = ${partition}`), [{ next: 1 }])
+    t.same(await query('select next_offset::int as next from sink_offsets where topic = \'vital.readings\' and partition = ' +
+      `${partition}`), [{ next: 1 }])
   })
 
   t.test('6 partitions become 12 while a sink runs: all are read', async (t) => {

@@ -17,6 +17,7 @@ t.test('a missing variable is reported in one line', async (t) => {
   t.match(await start(t, { DATABASE_URL }), /^vital-gateway sink needs KAFKA_BROKERS: .*\n$/)
 })
 
-t.test('a Node.js that Kafka\'s client does not run on is refused in one line', { skip: refusal === null && 'this one does' }, async (t) => {
+t.test('a Node.js that Kafka\'s client does not run on is refused ' +
+  'in one line', { skip: refusal === null && 'this one does' }, async (t) => {
   t.equal(await start(t, { DATABASE_URL, KAFKA_BROKERS }), `${refusal}\n`)
 })

@@ -22,7 +22,8 @@ const metricOf = async (httpUrl: string, name: string) => {
   return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
 }
 
-t.test('two gateways act as one: readings reach subscribers of both, erasing reaches both, and Redis may go away', { skip: NO_REDIS }, async (t) => {
+t.test('two gateways act as one: readings reach subscribers of both, erasing reaches both, and Redis ' +
+  'may go away', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString } = await createTestDatabase(t)
   const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }

@@ -177,11 +177,13 @@ t.test('only /mqtt with the subprotocol is a WebSocket; other upgrade requests a
   ]
   for (const headers of wrong) t.equal(await tryUpgrade(t, transports, '/mqtt', headers), 400, JSON.stringify(headers))
   const answer = await sendRaw(t, transports.ports.ws,
-    `GET /mqtt HTTP/1.1\r\nhost: x\r\n${Object.entries({ ...UPGRADE, 'sec-websocket-version': '99' }).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
+    'GET /mqtt HTTP/1.1\r\nhost: ' +
+      `x\r\n${Object.entries({ ...UPGRADE, 'sec-websocket-version': '99' }).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
   t.match(answer, /^HTTP\/1\.1 400 [^]*sec-websocket-version: 13\r\n[^]*"code":"VITAL_BAD_REQUEST"/i)
 
   // Java's HttpClient begins every connection in this way.
-  const posted = await sendRaw(t, transports.ports.ws, 'POST /vital-data HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings, close\r\nupgrade: h2c\r\n' +
+  const posted = await sendRaw(t, transports.ports.ws, 'POST /vital-data HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings, ' +
+    'close\r\nupgrade: h2c\r\n' +
     'http2-settings: AAEAAEAA\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}')
   t.match(posted, /^HTTP\/1\.1 202 /)
 })

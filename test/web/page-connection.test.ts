@@ -130,7 +130,8 @@ t.test('a duplicated tab is a second client, and neither disconnects the other',
   t.equal(await readMetric(httpUrl, 'vital_mqtt_takeovers_total'), 0)
 })
 
-t.test('ten quiet minutes: pings, no violation, no reconnect; hidden for 30 s: disconnected; shown again: connected', { skip }, async (t) => {
+t.test('ten quiet minutes: pings, no violation, no reconnect; hidden for 30 s: disconnected; shown ' +
+  'again: connected', { skip }, async (t) => {
   const { httpUrl, mqttPort } = gateway
   const device = await connectClient(t, mqttPort)
   await publishAs(device, 'ward-7', toReading(Date.now() / 1000, 60))

@@ -48,7 +48,9 @@ t.test('a device that publishes appears, moves and opens; a refusal is a badge w
     async before (page) {
       // In CONNECT the protocol level follows the protocol name, MQTT 5 §3.1.2.2.
       page.on('websocket', (socket) => {
-        socket.on('framesent', ({ payload }) => { if (payload[0] === 0x10) levels.push(payload[String(payload).indexOf('MQTT') + 4] as number) })
+        socket.on('framesent', ({ payload }) => {
+          if (payload[0] === 0x10) levels.push(payload[String(payload).indexOf('MQTT') + 4] as number)
+        })
       })
     }
   })
@@ -76,7 +78,8 @@ const shiftClock = (page: Page, offsetMs: number) => page.addInitScript(`{
   }
 }`)
 
-t.test('with any clock of the browser the page shows the same ages, and the same silent device in grey with its age', { skip }, async (t) => {
+t.test('with any clock of the browser the page shows the same ages, and the same silent device in grey ' +
+  'with its age', { skip }, async (t) => {
   const { httpUrl, mqttPort } = gateway
   const device = await connectClient(t, mqttPort)
   const nowS = Date.now() / 1000

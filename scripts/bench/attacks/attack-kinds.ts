@@ -62,7 +62,8 @@ function http (ground: AttackGround, perS: number, request: () => Buffer): void 
 
 function post (ground: AttackGround, body: Buffer, headers = ''): Buffer {
   return Buffer.concat([
-    Buffer.from(`POST /vital-data HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${secretOf(ground, 0)}\r\nContent-Type: application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n`), body
+    Buffer.from(`POST /vital-data HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${secretOf(ground, 0)}\r\nContent-Type: ` +
+      `application/json\r\n${headers}Content-Length: ${body.length}\r\n\r\n`), body
   ])
 }
 
@@ -70,7 +71,8 @@ const UPGRADE = 'GET /mqtt HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade
   'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n'
 
 const HOSTILE = [
-  '['.repeat(20_000), '{"a":'.repeat(10_000), '{"__proto__":{"timestamp":1},"constructor":{"prototype":{}}}', `{"timestamp":${'9'.repeat(400)}}`,
+  '['.repeat(20_000), '{"a":'.repeat(10_000), '{"__proto__":{"timestamp":1},"constructor":{"prototype":{}}}',
+  `{"timestamp":${'9'.repeat(400)}}`,
   `[${'{},'.repeat(1500)}{}]`, '{"timestamp":1,"heartRateValue":"\\ud800"}', '\xff\xfe\xfd'
 ].map((text) => Buffer.from(text, 'latin1'))
 
@@ -237,7 +239,9 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
     what: '200 requests a second with headers of 64 KiB, or of 2,000 names',
     isPaced: true,
     run: (ground) => http(ground, 200, () => Buffer.from(`GET /vital-data HTTP/1.1\r\nHost: a\r\n${
-      ground.attempts % 2 === 0 ? `X-A: ${'a'.repeat(65_536)}\r\n` : Array.from({ length: 2000 }, (_, name) => `X-${name}: a\r\n`).join('')}\r\n`))
+      ground.attempts % 2 === 0
+        ? `X-A: ${'a'.repeat(65_536)}\r\n`
+        : Array.from({ length: 2000 }, (_, name) => `X-${name}: a\r\n`).join('')}\r\n`))
   },
   'http-bodies': {
     what: '100 POSTs a second of deep, wide and broken JSON, some of 200 KiB',
@@ -274,7 +278,8 @@ export const ATTACKS: Readonly<Record<string, AttackKind>> = {
       const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
       const forged = `${part({ alg: 'none', typ: 'at+jwt' })}.${part({ sub: ground.settings.victim, exp: 9e9 })}.`
       http(ground, 300,
-        () => Buffer.from(`GET /vital-data HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${ground.attempts % 2 === 0 ? forged : `vg_${randomBytes(32).toString('base64url')}`}\r\n\r\n`))
+        () => Buffer.from('GET /vital-data HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ' +
+          `${ground.attempts % 2 === 0 ? forged : `vg_${randomBytes(32).toString('base64url')}`}\r\n\r\n`))
     }
   },
   'ws-frames': {

@@ -54,7 +54,8 @@ function drawPanel (title: string, rows: readonly Row[], top: number, mark?: num
     parts.push(text(LABEL_WIDTH - 10, y + bars.length * BAR_HEIGHT / 2 + 4, label, 'text-anchor="end"'))
     for (const { colour, spread: { median, min, max: most }, name } of bars) {
       const middle = y + BAR_HEIGHT / 2
-      parts.push(`<rect x="${LABEL_WIDTH}" y="${y + 1}" width="${(scale(median) - LABEL_WIDTH).toFixed(1)}" height="${BAR_HEIGHT - 2}" fill="${colour}"/>`)
+      parts.push(`<rect x="${LABEL_WIDTH}" y="${y + 1}" width="${(scale(median) - LABEL_WIDTH).toFixed(1)}" height="${BAR_HEIGHT - 2}" ` +
+        `fill="${colour}"/>`)
       parts.push(`<path d="M${scale(min).toFixed(1)} ${middle}H${scale(most).toFixed(1)}M${scale(min).toFixed(1)} ${middle - 4}v8` +
         `M${scale(most).toFixed(1)} ${middle - 4}v8" stroke="#d1495b" stroke-width="1.5" fill="none"/>`)
       const digits = digitsOf(median)
@@ -121,7 +122,8 @@ export function toChart (
 <rect width="100%" height="100%" fill="#fff"/>
 ${text(16, 26, 'vital-gateway: what durability costs', 'font-size="18" font-weight="bold"')}
 ${text(16, 45, `${cpu}, ${cores} cores shared by generator, servers and PostgreSQL; node ${node}; commit ${commit}`)}
-${text(16, 61, `${options.rounds} rounds of ${options.measureMs / 1000} s; bars are medians, red lines reach from the smallest to the largest round`)}
+${text(16, 61, `${options.rounds} rounds of ${options.measureMs / 1000} s; bars are medians, red lines reach from the smallest to the ` +
+  'largest round')}
 ${drawn.join('\n')}
 </svg>
 `

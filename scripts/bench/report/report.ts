@@ -173,7 +173,8 @@ function formatAuthentication (outcome: Outcome): string[] {
   const ratios = toRatios(outcome, 'rate')
   if (outcome.workload.reference !== 'anonymous' || ratios.length === 0) return []
   const cost = 1 - toSpread(ratios).median
-  return [`${outcome.workload.name}: credentials cost ${(cost * 100).toFixed(1)} % of the rate, at most ${AUTHENTICATION_SHARE_MAX * 100} %: ` +
+  return [`${outcome.workload.name}: credentials cost ${(cost * 100).toFixed(1)} % of the rate, at most ` +
+    `${AUTHENTICATION_SHARE_MAX * 100} %: ` +
     (cost <= AUTHENTICATION_SHARE_MAX ? 'holds' : 'DOES NOT HOLD')]
 }
 

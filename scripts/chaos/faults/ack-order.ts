@@ -6,7 +6,8 @@ const LATE_MS_MAX = 400
 
 export const ackOrder: Fault = {
   name: 'ack-order',
-  summary: 'the store answers each batch at a random time, so that batches overtake each other: each client\'s acknowledgements stay in order',
+  summary: 'the store answers each batch at a random time, so that batches overtake each other: each client\'s acknowledgements ' +
+    'stay in order',
   database: 'own',
   seconds: { alone: 20, inAll: 10 },
   async run (rig) {

@@ -31,7 +31,8 @@ export async function flood (rig: Rig, ms: number): Promise<void> {
 
 export const connectionFlood: Fault = {
   name: 'connection-flood',
-  summary: `${INTRUDERS} connections at a time that say nothing, say it slowly, announce 256 MiB or send noise: closed; good clients notice nothing`,
+  summary: `${INTRUDERS} connections at a time that say nothing, say it slowly, announce 256 MiB or send noise: closed; good clients ` +
+    'notice nothing',
   database: 'own',
   seconds: { alone: 30, inAll: 15 },
   async run (rig) {

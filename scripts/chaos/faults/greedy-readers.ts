@@ -36,7 +36,8 @@ async function storeLargeReadings (rig: Rig): Promise<void> {
 
 export const greedyReaders: Fault = {
   name: 'greedy-readers',
-  summary: `${PAGE_READERS} readers of pages of ${LARGE_DEVICES} large devices, then ${DEVICE_READERS} of one device of 12 MB: acknowledgements stay quick, readers get 200 or 503`,
+  summary: `${PAGE_READERS} readers of pages of ${LARGE_DEVICES} large devices, then ${DEVICE_READERS} of one device of 12 MB: ` +
+    'acknowledgements stay quick, readers get 200 or 503',
   database: 'own',
   seconds: { alone: 40, inAll: 20 },
   async run (rig) {

@@ -16,7 +16,8 @@ export const hugeDefaultPartition: Fault = {
     await rig.startGateway()
     await rig.stopGateway()
     const partitions = await rig.query<{ name: string }>(
-      'select inhrelid::regclass::text as name from pg_inherits where inhparent = \'readings\'::regclass and inhrelid <> \'readings_default\'::regclass')
+      'select inhrelid::regclass::text as name from pg_inherits where inhparent = \'readings\'::regclass and inhrelid <> ' +
+        '\'readings_default\'::regclass')
     for (const { name } of partitions) await rig.query(`drop table ${name}`)
     for (let from = 1; from <= rows; from += ROWS_AT_ONCE) {
       await rig.query(`insert into readings_default

@@ -15,7 +15,8 @@ const DRAIN_TIMEOUT_MS = 180_000
 
 export const largeReadings: Fault = {
   name: 'large-readings',
-  summary: 'readings of 60 B to 250 KB over both transports through an outage and its replay: drained, memory bounded, acknowledgements quick',
+  summary: 'readings of 60 B to 250 KB over both transports through an outage and its replay: drained, memory bounded, ' +
+    'acknowledgements quick',
   database: 'own',
   seconds: { alone: 30, inAll: 15 },
   load: { devices: 30, httpDevices: 10, ratePerS: 50, window: 10, waveformShare: 1 },
@@ -91,7 +92,8 @@ async function replayBacklog (rig: Rig, small: PublisherProcess, { bytes, readin
 
 export const largeBacklog: Fault = {
   name: 'large-backlog',
-  summary: '2,600 readings of 18 KB, then 2,000 of 190 KB, acknowledged without PostgreSQL: stored in time, memory bounded, acknowledgements quick',
+  summary: '2,600 readings of 18 KB, then 2,000 of 190 KB, acknowledged without PostgreSQL: stored in time, memory bounded, ' +
+    'acknowledgements quick',
   database: 'own',
   load: { devices: 20, httpDevices: 10, window: 4, invalidShare: 0, waveformShare: 1 },
   async run (rig) {

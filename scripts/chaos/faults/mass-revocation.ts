@@ -25,7 +25,8 @@ async function closeGateway (rig: Rig): Promise<void> {
 
 export const massRevocation: Fault = {
   name: 'mass-revocation',
-  summary: `${PRINCIPALS.toLocaleString('en')} principals added, then revoked in one transaction of ${TRANSACTION_MS / 1000} s, some connected to each of two gateways: effective ${EFFECTIVE_WITHIN_MS / 1000} s after COMMIT, others undisturbed`,
+  summary: `${PRINCIPALS.toLocaleString('en')} principals added, then revoked in one transaction of ${TRANSACTION_MS / 1000} s, some ` +
+    `connected to each of two gateways: effective ${EFFECTIVE_WITHIN_MS / 1000} s after COMMIT, others undisturbed`,
   database: 'own',
   cycles: { alone: 2, inAll: 1 },
   load: { isIdentified: true, ratePerS: 400 },

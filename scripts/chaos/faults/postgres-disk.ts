@@ -29,7 +29,8 @@ function fillUp (path: string): number {
 
 export const postgresDiskFull: Fault = {
   name: 'postgres-disk-full',
-  summary: 'PostgreSQL\'s disk, a tmpfs, filled up to the last byte: readings go to the spool, none becomes a dead letter; with room again all is replayed',
+  summary: 'PostgreSQL\'s disk, a tmpfs, filled up to the last byte: readings go to the spool, none becomes a dead letter; with room ' +
+    'again all is replayed',
   database: 'own',
   clusterBytesMax: CLUSTER_BYTES_MAX,
   seconds: { alone: 20, inAll: 10 },

@@ -111,7 +111,8 @@ function toMishap (rig: Rig): Mishap {
 
 export const soak: Fault = {
   name: 'soak',
-  summary: 'everything at random for a long time: readings of 60 B to 250 KB over both transports, readers, connections that lose acknowledgements: nothing lost, memory flat',
+  summary: 'everything at random for a long time: readings of 60 B to 250 KB over both transports, readers, connections that lose ' +
+    'acknowledgements: nothing lost, memory flat',
   database: 'own',
   seconds: { alone: 600, inAll: 60 },
   load: { isIdentified: true, httpDevices: 12, waveformShare: 0.005 },

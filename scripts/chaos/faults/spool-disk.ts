@@ -106,7 +106,8 @@ function limitFileSize (pid: number, bytes: number | 'unlimited'): void {
 
 export const spoolFileLimit: Fault = {
   name: 'spool-file-limit',
-  summary: 'PostgreSQL stopped, RLIMIT_FSIZE of the gateway lowered to nearly nothing, also for its log: nothing is acknowledged; raised again, all resumes',
+  summary: 'PostgreSQL stopped, RLIMIT_FSIZE of the gateway lowered to nearly nothing, also for its log: nothing is acknowledged; ' +
+    'raised again, all resumes',
   database: 'own',
   // So that no batch fits into the limit.
   load: { blobBytes: 2000 },

@@ -55,7 +55,8 @@ export function createPlayCommand (run: (options: PlayOptions) => Promise<void>)
       '1 is real time, 60 plays a minute each second; 0 or max: as fast as acknowledgements come').default(1).argParser(parseSpeed))
     .option('--loop', 'begin again at the end of each recording, with times of now, until stopped')
     .option('--data <dir>', 'folder with bidmc_*_Numerics.csv (default: the excerpt of three recordings that comes along)')
-    .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the longest recording)', {
+    .addOption(numberOption('--start <seconds>', 'Unix seconds of each recording\'s first sample (default: now less the ' +
+      'longest recording)', {
       min: 0, max: START_MAX_S
     }))
     .addOption(listOption('--devices <list>', 'only these, as in bidmc-13,bidmc-19 (default: all)', null))

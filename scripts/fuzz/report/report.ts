@@ -14,15 +14,23 @@ function repeatCommand ({ seed, targets, packets, seconds }: FuzzOptions, from: 
 
 export function formatOutcome (options: FuzzOptions, outcome: FuzzOutcome): string {
   const { attack, packetsRead, attackS, good, ledger, checkpoints, violations } = outcome
+  const sent = TARGETS.filter((target) => attack.packetsByTarget[target] > 0)
+  const statuses = Object.entries(attack.statuses).sort()
   const lines = [
-    `seed ${options.seed}: ${count(attack.packets)} packets in ${count(attack.sessions)} sessions, ${mib(attack.bytes)}, in ${attackS} s (${count(Math.round(attack.packets / Math.max(attackS, 0.1)))}/s)`,
-    `  sent       ${TARGETS.filter((target) => attack.packetsByTarget[target] > 0).map((target) => `${target} ${count(attack.packetsByTarget[target])}`).join(', ')}; MQTT packets read by the gateway ${count(packetsRead)}`,
-    `  answered   ${count(attack.pubacks)} PUBACK and PUBREC; HTTP ${Object.entries(attack.statuses).sort().map(([status, times]) => `${status}: ${count(times)}`).join(', ')}; closed by the gateway ${count(attack.closedByGateway)}`,
-    `  good       ${count(good.acknowledged)} readings acknowledged, p99 ${good.p99Ms} ms, slowest ${good.slowestMs} ms (the machine paused for ${good.machinePauseMs} ms at most)`,
+    `seed ${options.seed}: ${count(attack.packets)} packets in ${count(attack.sessions)} sessions, ${mib(attack.bytes)}, ` +
+      `in ${attackS} s (${count(Math.round(attack.packets / Math.max(attackS, 0.1)))}/s)`,
+    `  sent       ${sent.map((target) => `${target} ${count(attack.packetsByTarget[target])}`).join(', ')}; ` +
+      `MQTT packets read by the gateway ${count(packetsRead)}`,
+    `  answered   ${count(attack.pubacks)} PUBACK and PUBREC; ` +
+      `HTTP ${statuses.map(([status, times]) => `${status}: ${count(times)}`).join(', ')}; ` +
+      `closed by the gateway ${count(attack.closedByGateway)}`,
+    `  good       ${count(good.acknowledged)} readings acknowledged, p99 ${good.p99Ms} ms, slowest ${good.slowestMs} ms ` +
+      `(the machine paused for ${good.machinePauseMs} ms at most)`,
     `  ledger     ${Object.entries(ledger).map(([name, value]) => `${name} ${count(value)}`).join(', ')}`,
     '  at rest    packets       heap    buffers   resident  descriptors',
     ...checkpoints.map(({ packets, heapBytes, externalBytes, rssBytes, descriptors }) =>
-      `       ${count(packets).padStart(15)} ${mib(heapBytes).padStart(10)} ${mib(externalBytes).padStart(10)} ${mib(rssBytes).padStart(10)} ${String(descriptors).padStart(12)}`),
+      `       ${count(packets).padStart(15)} ${mib(heapBytes).padStart(10)} ${mib(externalBytes).padStart(10)} ` +
+        `${mib(rssBytes).padStart(10)} ${String(descriptors).padStart(12)}`),
     `  peak       ${mib(outcome.peakRssBytes)} resident, ${outcome.peakDescriptors} descriptors`
   ]
   if (violations.length > 0) {

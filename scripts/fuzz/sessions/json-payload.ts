@@ -50,7 +50,8 @@ function toFields (random: SessionRandom, count: number): string[] {
 /** A valid new reading: its `n` is unique. */
 export function validReading (random: SessionRandom, n: number, device?: string): string {
   const name = device === undefined ? '' : `"device":"${device}",`
-  return `{${name}"timestamp":${1_750_000_000 + random.below(4_000_000)}.${random.below(1000)},"heartRateValue":${40 + random.below(1000) / 10},"n":${n}}`
+  const timestamp = `${1_750_000_000 + random.below(4_000_000)}.${random.below(1000)}`
+  return `{${name}"timestamp":${timestamp},"heartRateValue":${40 + random.below(1000) / 10},"n":${n}}`
 }
 
 /** A reading that may have something wrong with it. */

@@ -7,12 +7,15 @@ const OPCODES = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 
 const FRAGMENTS_MAX = 20
 
 const UPGRADES = [
-  'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\n',
+  'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ' +
+    'dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\n',
   'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n',
-  'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 12\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\n',
+  'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 12\r\nsec-websocket-key: ' +
+    'dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\n',
   'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: x\r\nsec-websocket-protocol: mqtt\r\n',
   'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-protocol: mqtt\r\n',
-  'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\nsec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n'
+  'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: ' +
+    'dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-protocol: mqtt\r\nsec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n'
 ] as const
 
 function encodeHeader (first: number, length: number, isMasked: boolean): Buffer {
@@ -56,7 +59,8 @@ function oddFrame (random: SessionRandom): Buffer {
 export function createWsSession (random: SessionRandom, index: number): Session {
   const { stream, packets } = mqttStream(random, index)
   const upgrade = random.chance(0.9) ? UPGRADES[0] : random.pick(UPGRADES)
-  const parts: Buffer[] = [Buffer.from(`GET ${random.chance(0.97) ? '/mqtt' : random.pick(['/mqtt/', '/mqtt?x=1', '/vital-data', '/'])} HTTP/1.1\r\nhost: x\r\n${upgrade}\r\n`)]
+  const path = random.chance(0.97) ? '/mqtt' : random.pick(['/mqtt/', '/mqtt?x=1', '/vital-data', '/'])
+  const parts: Buffer[] = [Buffer.from(`GET ${path} HTTP/1.1\r\nhost: x\r\n${upgrade}\r\n`)]
   const isMessageEach = random.chance(0.5)
   for (const [at, piece] of random.cut(stream, FRAGMENTS_MAX).entries()) {
     if (random.chance(0.02)) parts.push(oddFrame(random))

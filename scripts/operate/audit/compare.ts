@@ -64,12 +64,14 @@ function checkLogged (before: readonly Scrape[], received: Received, after: read
     surplus: [
       {
         most: total(gateways(after), ({ own }) => own.unavailable),
-        text: `${total(gateways(after), ({ own }) => own.unavailable)} given up as unavailable: Kafka may have taken them after the time-out`
+        text: `${total(gateways(after), ({ own }) => own.unavailable)} given up as unavailable: Kafka may have taken them after ` +
+          'the time-out'
       },
       ...otherGateways(received, gateways(after))
     ],
     hints: {
-      missing: 'Look for a sink that was restarted since, months dropped by hand, a database restored from an older backup, and a --url of a gateway on another Kafka.',
+      missing: 'Look for a sink that was restarted since, months dropped by hand, a database restored from an older backup, and a ' +
+        '--url of a gateway on another Kafka.',
       surplus: 'Look for a gateway on this Kafka that has stopped since, rows written or restored by hand, and a clock that was set.'
     }
   })
@@ -79,7 +81,8 @@ function checkLedger (scrape: Scrape): Finding {
   const { url, received, stored, logged, duplicate, deadLettered, refused, pending } = scrape
   const difference = received - stored - logged - duplicate - deadLettered - refused - pending
   const inKafka = logged === 0 ? '' : ` + logged ${logged}`
-  const equation = `received ${received} = stored ${stored}${inKafka} + duplicate ${duplicate} + dead-lettered ${deadLettered} + refused ${refused} + pending ${pending}`
+  const equation = `received ${received} = stored ${stored}${inKafka} + duplicate ${duplicate} + dead-lettered ${deadLettered} + ` +
+    `refused ${refused} + pending ${pending}`
   return difference === 0
     ? { subject: `ledger of ${url}`, status: 'ok', text: equation }
     : {
@@ -95,7 +98,8 @@ function checkSpool ({ url, spoolReadings, spoolBytes, spoolDamage, isDatabaseUp
     return {
       subject,
       status: 'wrong',
-      text: `the disk destroyed ${spoolDamage} stretches of it: acknowledged readings may be lost. The damaged files are kept beside the others, as *.damaged.`
+      text: `the disk destroyed ${spoolDamage} stretches of it: acknowledged readings may be lost. The damaged files are kept beside ` +
+        'the others, as *.damaged.'
     }
   }
   if (spoolReadings > pending) {
@@ -129,16 +133,19 @@ function checkReadings (before: readonly Scrape[], received: Received, after: re
     surplus: [
       {
         most: total(after, ({ own }) => own.duplicate),
-        text: `${total(after, ({ own }) => own.duplicate)} readings counted as duplicates: where the outcome of a COMMIT was unknown, the first try had stored them`
+        text: `${total(after, ({ own }) => own.duplicate)} readings counted as duplicates: where the outcome of a COMMIT was unknown, ` +
+          'the first try had stored them'
       },
       {
         most: total(after, ({ own }) => own.unavailable),
-        text: `${total(after, ({ own }) => own.unavailable)} readings given up as unavailable: their COMMIT may have succeeded after the time-out`
+        text: `${total(after, ({ own }) => own.unavailable)} readings given up as unavailable: their COMMIT may have succeeded after ` +
+          'the time-out'
       },
       ...otherGateways(received, after)
     ],
     hints: {
-      missing: 'Look for months dropped, or rows deleted, by hand (a dropped table leaves no count), a database restored from an older backup, and a --url of a gateway on another database.',
+      missing: 'Look for months dropped, or rows deleted, by hand (a dropped table leaves no count), a database restored from an older ' +
+        'backup, and a --url of a gateway on another database.',
       surplus: 'Look for a gateway on this database that has stopped since, rows written or restored by hand, and a clock that was set.'
     }
   })
@@ -164,12 +171,14 @@ function checkDeadLetters (before: readonly Scrape[], received: Received, after:
       },
       {
         most: total(after, ({ own }) => own.unavailable),
-        text: `${total(after, ({ own }) => own.unavailable)} inputs given up as unavailable: their COMMIT may have succeeded after the time-out`
+        text: `${total(after, ({ own }) => own.unavailable)} inputs given up as unavailable: their COMMIT may have succeeded after ` +
+          'the time-out'
       },
       ...otherGateways(received, after)
     ],
     hints: {
-      missing: 'Look for a table that was truncated, a database restored from an older backup, and a --url of a gateway on another database.',
+      missing: 'Look for a table that was truncated, a database restored from an older backup, and a --url of a gateway on ' +
+        'another database.',
       surplus: 'Look for a gateway on this database that has stopped since, rows written or restored by hand, and a clock that was set.'
     }
   })
@@ -194,7 +203,8 @@ function checkLatest ({ devicesWithoutLatest }: Received): Finding {
     : {
         subject: 'latest',
         status: 'wrong',
-        text: `${devicesWithoutLatest} devices have readings and no latest state, though both are written in one transaction. Look for rows deleted by hand.`
+        text: `${devicesWithoutLatest} devices have readings and no latest state, though both are written in one transaction. Look for ` +
+          'rows deleted by hand.'
       }
 }
 
@@ -204,7 +214,8 @@ function otherGateways ({ gateways }: Received, after: readonly Scrape[]): Reaso
     ? []
     : [{
         most: Infinity,
-        text: `${others} more ${others === 1 ? 'gateway writes' : 'gateways write'} to this database; name each with --url to count them too`
+        text: `${others} more ${others === 1 ? 'gateway writes' : 'gateways write'} to this database; name each with --url to ` +
+          'count them too'
       }]
 }
 

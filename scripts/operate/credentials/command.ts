@@ -79,7 +79,8 @@ async function rotate ({ kysely, print, tell }: Context, { id, overlapS }: Rotat
     if (!await rotateSecret(transaction, { id, secretSha256: toStored(secret), graceS: overlapS })) throw await toMissing(transaction, id)
     await appendAuditLog(transaction, { actor: toActor(), act: 'credentials.rotate', target: id, details: { overlapS } })
   })
-  tell(`${toPrintable(id)} has a new secret, on stdout; the old one ${overlapS === 0 ? 'is refused from now on' : `is good for ${overlapS} s more`}`)
+  tell(`${toPrintable(id)} has a new secret, on stdout; the old one ` +
+    `${overlapS === 0 ? 'is refused from now on' : `is good for ${overlapS} s more`}`)
   print(secret)
   return 0
 }

@@ -60,7 +60,8 @@ export async function importPrincipals (options: ImportOptions): Promise<{ added
   if (entries.some(({ password }) => password === null)) await assertNoFile(out)
   const existing = await findExisting(kysely, entries)
   if (existing.size > 0 && !isSkipping) {
-    throw new OperatorError('OPERATOR_FAILED', `${existing.size} of ${entries.length} exist already, so nothing was imported: ${toSome([...existing])}.\n` +
+    throw new OperatorError('OPERATOR_FAILED', `${existing.size} of ${entries.length} exist already, so nothing was imported: ` +
+      `${toSome([...existing])}.\n` +
       'Add --skip-existing to import the others.')
   }
   const fresh = entries.filter(({ id }) => !existing.has(id))

@@ -65,7 +65,8 @@ export function createCredentialsCommand (verbs: CredentialVerbs): Command {
       .addArgument(new Argument('<id>').argParser(parseId))
       .addOption(durationOption('--overlap <time>', 'how long the old secrets stay valid (24h, 7d)', OVERLAP).default(0))
       .action(async (id: string, { overlap }: { overlap: number }) => { await verbs.rotate({ id, overlapS: overlap }) }))
-    .addCommand(new Command('revoke').description('Refuses principals from now on, within 3 seconds on open connections too. The id stays taken.')
+    .addCommand(new Command('revoke').description('Refuses principals from now on, within 3 seconds on open connections too. The id ' +
+      'stays taken.')
       .addArgument(new Argument('[ids...]').argParser((text: string, before: string[] | undefined) => [...before ?? [], parseId(text)]))
       .option('--file <file>', 'further ids, one a line')
       .action(async (ids: string[], { file }: { file?: string }) => {

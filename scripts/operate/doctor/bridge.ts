@@ -15,7 +15,8 @@ export async function checkBridge ({ bridge }: Pick<Config, 'bridge'>): Promise<
     return [
       ok(check, `the broker at ${toAddress(bridge)} answers in ${answeredMs.toFixed(1)} ms; the subscription would be ${toFilter(bridge)}`),
       bridge.tls === null && !bridge.isLoopback
-        ? warn('bridge TLS', `readings and the password cross the network to ${bridge.host} unencrypted`, 'use mqtts:// in VITAL_BRIDGE_URL')
+        ? warn('bridge TLS', `readings and the password cross the network to ${bridge.host} ` +
+          'unencrypted', 'use mqtts:// in VITAL_BRIDGE_URL')
         : ok('bridge TLS', bridge.tls === null ? `none needed: ${bridge.host}` : `TLS to ${bridge.host}`),
       ...warnings.map((warning) => warn(check, warning))
     ]

@@ -33,7 +33,8 @@ const COLOURS = { ok: 32, warn: 33, FAIL: 31 } as const
 /** `vital-gateway doctor`. */
 export function createCommand ({ print, finish, isColoured, readVariables }: CommandSurroundings): Command {
   return new Command('doctor')
-    .description('Checks configuration, database, Redis, Kafka, external broker, time-series database, lake, disk, open files, ports and certificates, and says what to do, one line each.')
+    .description('Checks configuration, database, Redis, Kafka, external broker, time-series database, lake, disk, open files, ports ' +
+      'and certificates, and says what to do, one line each.')
     .option('--json', 'print JSON')
     .addHelpText('after', NOTES)
     .action(async ({ json = false }: { json?: boolean }) => {

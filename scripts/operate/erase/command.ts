@@ -92,7 +92,8 @@ async function describe (config: Config, device: string, print: Print): Promise<
   const { readings, firstAt, lastAt, deadLetters } = await withDatabase({ config, name: 'erase', statementTimeoutMs: STATEMENT_TIMEOUT_MS },
     ({ kysely }) => describeDevice(kysely, device))
   const span = firstAt === null || lastAt === null ? '' : ` from ${toInstant(firstAt)} to ${toInstant(lastAt)}`
-  print(`${toPrintable(device)}: ${readings} readings${span}, ${deadLetters} dead letters in PostgreSQL. Nothing was erased: add --yes to erase them, and the readings in the spool.`)
+  print(`${toPrintable(device)}: ${readings} readings${span}, ${deadLetters} dead letters in PostgreSQL. Nothing was erased: add --yes ` +
+    'to erase them, and the readings in the spool.')
 }
 
 interface Request {
@@ -133,7 +134,8 @@ async function eraseRunning (url: string, device: string, access: Access): Promi
   }
   const { code, message, details = [] } = toErrorAnswer(answer)
   throw new OperatorError('OPERATOR_FAILED', code.startsWith('VITAL_')
-    ? `the gateway at ${url} did not erase ${toPrintable(device)}: ${[message, ...details.map((detail) => detail.message)].join(': ')}.\nIt is safe to run this again.`
+    ? `the gateway at ${url} did not erase ${toPrintable(device)}: ` +
+      `${[message, ...details.map((detail) => detail.message)].join(': ')}.\nIt is safe to run this again.`
     : `the server at ${url} is not this gateway: ${answer.status} to DELETE /vital-data/…`)
 }
 

@@ -1,7 +1,11 @@
 import type { Health } from '../routes/get-health.ts'
 
 /** The metrics that the page shows. */
-const SHOWN = /^(?:vital_(?:readings_\w+_total|readings_pending|ack_duration_seconds_(?:bucket|count)|spool_readings|spool_bytes|spool_replayed_readings_total|mqtt_clients|dead_letters|dead_letters_max|event_loop\w*|start_time_seconds))(?:\{| )/
+const NAMES = [
+  'readings_\\w+_total', 'readings_pending', 'ack_duration_seconds_(?:bucket|count)', 'spool_readings', 'spool_bytes',
+  'spool_replayed_readings_total', 'mqtt_clients', 'dead_letters', 'dead_letters_max', 'event_loop\\w*', 'start_time_seconds'
+]
+const SHOWN = new RegExp(`^vital_(?:${NAMES.join('|')})(?:\\{| )`)
 const SAMPLE = /^(\S+(?:\{.*\})?) (\S+)$/
 
 /** Pages that ask within this time share an answer, so that ten pages cost as much as one. */

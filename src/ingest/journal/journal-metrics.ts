@@ -26,7 +26,8 @@ interface KeptStatistics {
 
 /** Metrics of a gateway that keeps replayed segments. */
 export function addKeptMetrics (metrics: Metrics, { segments, check }: KeptStatistics): void {
-  metrics.gauge('vital_spool_kept_bytes', 'Bytes of the disk spool that Kafka has, and that are kept in case it loses them', () => segments.bytes)
+  metrics.gauge('vital_spool_kept_bytes', 'Bytes of the disk spool that Kafka has, and that are kept in case ' +
+    'it loses them', () => segments.bytes)
   metrics.counter('vital_spool_kept_given_up_total', 'Files of these that were removed before their time, because there was no room',
     () => segments.givenUp)
   metrics.counter('vital_spool_written_again_readings_total',

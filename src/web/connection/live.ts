@@ -17,9 +17,10 @@ export interface LiveEvents {
 }
 
 /**
- * MQTT over the WebSocket of the page's own origin. The client id is random for each load of the page: a duplicated tab
- * has the same sessionStorage, and two clients of one id would close each other for ever. It speaks MQTT 3.1.1, and MQTT 5
- * where the page is opened with `?mqtt=5`.
+ * MQTT over the WebSocket of the page's own origin, for the devices in view. What changes in all others comes from
+ * `changes.ts`, and nothing from `GET /events`, which is for applications. The client id is random for each load of the
+ * page: a duplicated tab has the same sessionStorage, and two clients of one id would close each other for ever. It speaks
+ * MQTT 3.1.1, and MQTT 5 where the page is opened with `?mqtt=5`.
  */
 export function createLive ({ onMessage, onConnect, onDisconnect, onRefusedSubscription }: LiveEvents) {
   let client: MqttClient | null = null

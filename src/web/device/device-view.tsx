@@ -103,7 +103,8 @@ function Announcement ({ device, track, cursorS }: {
       const point = track.pointAt(sign, cursorS)
       if (point === null) return []
       const value = point.value ?? point.high
-      return [`${sign.name} ${value?.toFixed(sign.digits)}${sign.lowField === undefined ? '' : ` over ${point.low?.toFixed(0)}`} ${sign.unit}`]
+      return [`${sign.name} ${value?.toFixed(sign.digits)}${sign.lowField === undefined ? '' : ` over ${point.low?.toFixed(0)}`} ` +
+        `${sign.unit}`]
     })
   return (
     <p class='unseen' role='status'>

@@ -39,10 +39,12 @@ export function Ledger ({ flow, startedAtS }: { flow: Flow, startedAtS: number }
             fromPx += px
             const to = ROW_PX * (index + 0.5) - px / 2
             const middle = WIDTH / 2
+            const [fromEnd, toEnd] = [from + px, to + px]
             return (
               <path
                 key={part} class={part}
-                d={`M0 ${from}C${middle} ${from} ${middle} ${to} ${WIDTH} ${to}v${px}C${middle} ${to + px} ${middle} ${from + px} 0 ${from + px}z`}
+                d={`M0 ${from}C${middle} ${from} ${middle} ${to} ${WIDTH} ${to}` +
+                  `v${px}C${middle} ${toEnd} ${middle} ${fromEnd} 0 ${fromEnd}z`}
               />
             )
           })}
@@ -58,7 +60,11 @@ export function Ledger ({ flow, startedAtS }: { flow: Flow, startedAtS: number }
       </div>
       {difference === 0
         ? <p>It balances: the parts add up to what was received.</p>
-        : <p><Badge kind='bad'>Does not balance</Badge> The parts differ from what was received by {toCount(difference)}. This is a defect.</p>}
+        : (
+          <p>
+            <Badge kind='bad'>Does not balance</Badge> The parts differ from what was received by {toCount(difference)}. This is a defect.
+          </p>
+          )}
     </section>
   )
 }

@@ -30,7 +30,8 @@ function tell (): Told {
   if (latest.database.circuit === 'open') {
     return {
       badge: ['warn', 'Spooling'],
-      text: `Spooling to disk since ${toClock(sinceS)}: PostgreSQL does not answer, ${waiting} readings wait. Acknowledged readings are safe.`
+      text: `Spooling to disk since ${toClock(sinceS)}: PostgreSQL does not answer, ${waiting} readings wait. Acknowledged ` +
+        'readings are safe.'
     }
   }
   if (latest.database.status === 'down' || (latest.spool.readings ?? 0) > 0) {

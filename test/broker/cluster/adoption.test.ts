@@ -98,7 +98,8 @@ t.test('a gateway that was declared dead gives up the sessions that were adopted
   t.equal(b.cluster.statistics().gateways, 2)
 })
 
-t.test('a gateway whose sessions are being adopted writes nothing more: its clients send their publishes again', { skip: NO_REDIS }, async (t) => {
+t.test('a gateway whose sessions are being adopted writes nothing more: its clients send their ' +
+  'publishes again', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   // Its lease still stands, as when a gateway is frozen between checking its lease and writing.
   const clusterLimits = { leaseMs: 60_000, renewIntervalMs: 60_000 }

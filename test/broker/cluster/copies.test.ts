@@ -85,7 +85,8 @@ t.test('acknowledgements of one client keep their order, whatever each waits for
   t.equal(session.of('publish').length, 100)
 })
 
-t.test('no acknowledgement waits for long: without a subscriber not at all, otherwise up to a time limit', { skip: NO_REDIS }, async (t) => {
+t.test('no acknowledgement waits for long: without a subscriber not at all, otherwise up to ' +
+  'a time limit', { skip: NO_REDIS }, async (t) => {
   const { redis, a } = await startTwo(t)
   const session = await RawClient.connected(t, a.port, { clientId: 'ward', clean: false })
   await session.subscribe({ 'vital/watched': 1 })

@@ -34,7 +34,8 @@ async function untilDelivered (publisher: RawClient, subscriber: RawClient, topi
   }, 'fan-out resumes')
 }
 
-t.test('Redis away: publishes are acknowledged, clients are let in, and a warning says so; sessions follow later', { skip: NO_REDIS }, async (t) => {
+t.test('Redis away: publishes are acknowledged, clients are let in, and a warning says so; sessions ' +
+  'follow later', { skip: NO_REDIS }, async (t) => {
   const { redis, a, b } = await startTwo(t)
   const subscriber = await RawClient.connected(t, b.port, persistent('lk'))
   await subscriber.subscribe({ 'home/#': 1 })
@@ -134,7 +135,8 @@ t.test('a stream whose ids are below the position that was read is noticed', { s
   await untilDelivered(publisher, subscriber, 'home/x')
 })
 
-t.test('messages that wait are bounded; those beyond the bound are dropped, counted, and logged at both ends', { skip: NO_REDIS }, async (t) => {
+t.test('messages that wait are bounded; those beyond the bound are dropped, counted, and logged ' +
+  'at both ends', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const a = await startClustered(t, redis.url, { clusterLimits: { outboxBytesMax: 100_000 } })
   const b = await startClustered(t, redis.url)
@@ -173,7 +175,8 @@ t.test('a full Redis: publishes are acknowledged, and a warning says that sessio
 for (const [what, name, refusing, taking] of [
   ['is full', 'maxmemory', '1', '0'], ['has too few replicas', 'min-replicas-to-write', '1', '0']
 ] as const) {
-  t.test(`a Redis that ${what} for longer than a lease: publishes are acknowledged, and a warning says so`, { skip: NO_REDIS }, async (t) => {
+  t.test(`a Redis that ${what} for longer than a lease: publishes are acknowledged, and a ` +
+    'warning says so', { skip: NO_REDIS }, async (t) => {
     const redis = await startRedis(t, ['--maxmemory-policy', 'noeviction'])
     const clusterLimits = { leaseMs: 1000, renewIntervalMs: 200, commandTimeoutMs: 500 }
     const a = await startClustered(t, redis.url, { clusterLimits })
@@ -198,7 +201,8 @@ for (const [what, name, refusing, taking] of [
   })
 }
 
-t.test('a Redis that was full for a while: retained messages and subscriptions of then reach the other gateway', { skip: NO_REDIS }, async (t) => {
+t.test('a Redis that was full for a while: retained messages and subscriptions of then reach the ' +
+  'other gateway', { skip: NO_REDIS }, async (t) => {
   const { redis, a, b } = await startTwo(t, ['--maxmemory-policy', 'noeviction'])
   const publisher = await RawClient.connected(t, a.port)
   const subscriber = await RawClient.connected(t, b.port)

@@ -20,7 +20,8 @@ async function retain (publisher: RawClient, topic: string, payload: string): Pr
   await publisher.waitFor('puback', before + 1)
 }
 
-t.test('a retained message is sent by every gateway, one that starts later included, until it is cleared', { skip: NO_REDIS }, async (t) => {
+t.test('a retained message is sent by every gateway, one that starts later included, until ' +
+  'it is cleared', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const a = await startClustered(t, redis.url)
   const b = await startClustered(t, redis.url)

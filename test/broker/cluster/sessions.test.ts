@@ -94,7 +94,8 @@ for (const version of [4, 5] as const) {
   })
 }
 
-t.test('a message that was sent and not acknowledged is sent again by the other gateway, under its packet id', { skip: NO_REDIS }, async (t) => {
+t.test('a message that was sent and not acknowledged is sent again by the other gateway, under ' +
+  'its packet id', { skip: NO_REDIS }, async (t) => {
   const { a, b } = await startTwo(t)
   const first = await RawClient.connected(t, a.port, persistent(4, 'lk'))
   await first.subscribe({ 'home/#': 2 })
@@ -180,7 +181,8 @@ t.test('messages published while a session moves are in it once, in the order of
   }
 })
 
-t.test('a client that comes back while its session is handed over waits until Redis says which gateway owns it', { skip: NO_REDIS }, async (t) => {
+t.test('a client that comes back while its session is handed over waits until Redis says which ' +
+  'gateway owns it', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const cable = await startCable(t, redis.port)
   const [a, b] = [await startClustered(t, cable.url), await startClustered(t, redis.url)]

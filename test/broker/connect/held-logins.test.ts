@@ -119,7 +119,8 @@ for (const protocolVersion of [4, 5] as const) {
     })
     const { client, events } = startMqttJs(t, port, { protocolVersion, ...login('band') })
     await until(() => client.connected, 'MQTT.js to come back')
-    t.strictSame([events, asked], [['reconnect', 'connect'], 2], 'a login beyond the limit is closed at once, and not retried by the broker')
+    t.strictSame([events, asked], [['reconnect', 'connect'], 2], 'a login beyond the limit is closed at once, and not retried ' +
+      'by the broker')
     const slow = await open(t, port)
     slow.send(connecting('slow'))
     await slow.closed()

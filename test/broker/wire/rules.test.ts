@@ -204,7 +204,8 @@ async function play (
 const WAYS = [['tcp', false], ['tcp', true], ['tls', false], ['ws', false], ['wss', true]] as const
 
 for (const [transport, isCut] of WAYS) {
-  t.test(`a packet that breaks a rule closes the connection over ${transport}, ${isCut ? 'byte by byte' : 'in one write'}`, { timeout: 120_000 }, async (t) => {
+  t.test(`a packet that breaks a rule closes the connection over ${transport}, ` +
+    `${isCut ? 'byte by byte' : 'in one write'}`, { timeout: 120_000 }, async (t) => {
     const test = await start(t)
     const watcher = await RawClient.connected(t, test.port, { clientId: 'watcher' })
     await watcher.subscribe({ '#': 2, 'vital/#': 1 })

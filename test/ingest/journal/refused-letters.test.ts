@@ -22,7 +22,8 @@ async function setUp (t: Parameters<typeof createTestDatabase>[0], trigger: stri
 t.test('a letter with characters outside the encoding of the database is stored with its texts escaped', async (t) => {
   // The answer of a database whose encoding has no Cyrillic.
   const { query, gateway, publish } = await setUp(t,
-    'if concat(new.topic, new.device, new.client_id) ~ \'[^\\u0001-\\u007f]\' then raise exception \'no equivalent\' using errcode = \'22P05\'; end if;')
+    'if concat(new.topic, new.device, new.client_id) ~ \'[^\\u0001-\\u007f]\' then raise exception \'no equivalent\' using errcode = ' +
+      '\'22P05\'; end if;')
   const sent = ['vital/ключ', 'vital/a', 'vital/ключ/x'].map((topic) => publish(topic, 'no JSON'))
   await Promise.all([...sent, publish('vital/b', '{"timestamp":1,"heartRateValue":61}')])
   t.same((await query<{ topic: string }>('select topic from dead_letters')).map(({ topic }) => topic).sort(),

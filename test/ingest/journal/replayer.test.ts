@@ -109,7 +109,8 @@ t.test('nothing is set aside while PostgreSQL refuses all readings', async (t) =
 t.test('large readings that PostgreSQL stores slowly are replayed, and new ones do not meet an open circuit', async (t) => {
   const database = await createDatabaseSwitch(t)
   // Sixty of them in one transaction would take longer than any time-out of a set.
-  await database.query('create function nap() returns trigger language plpgsql as $$ begin perform pg_sleep(length(new.vitals->>\'blob\') / 180000.0); return new; end $$')
+  await database.query('create function nap() returns trigger language plpgsql as $$ begin perform ' +
+    'pg_sleep(length(new.vitals->>\'blob\') / 180000.0); return new; end $$')
   await database.query('create trigger nap before insert on readings for each row execute function nap()')
   const { httpUrl } = await startGateway(t, { DATABASE_URL: database.connectionString })
   const post = async (body: object) => (await fetch(`${httpUrl}/vital-data`, {

@@ -206,7 +206,8 @@ export class Traffic {
       assert.ok(kept <= sent, `${id} was sent ${sent} times and is a dead letter ${kept} times`)
       assert.ok(poison !== 'always' || !rows.has(id), `reading ${id} was stored, although PostgreSQL must refuse it`)
       if (!isAcknowledged || (!isValid && areLettersCapped)) continue
-      assert.ok(rows.has(id) || kept > 0 || setAside.has(id) || ++losses <= lossesMax, `lost: ${id} was acknowledged, and is neither stored nor kept`)
+      assert.ok(rows.has(id) || kept > 0 || setAside.has(id) || ++losses <= lossesMax, `lost: ${id} was acknowledged, and is neither ` +
+        'stored nor kept')
     }
   }
 }

@@ -155,7 +155,8 @@ for (const [side, isInMemory] of SIDES) {
     }
   })
 
-  t.test(`${side}: while devices are added, removed and moved, none comes twice, and none that stays is missed`, { timeout: 120_000 }, async (t) => {
+  t.test(`${side}: while devices are added, removed and moved, none comes twice, and none that ` +
+    'stays is missed', { timeout: 120_000 }, async (t) => {
     const random = createRandom(seed)
     const pick = (length: number) => Math.floor(random() * length)
     for (const search of SEARCHES) {

@@ -20,7 +20,8 @@ async function list (httpUrl: string, search: string): Promise<string> {
 /** Settles when pages come from memory, found by a device inserted by hand, which memory does not know at once. */
 async function untilOrdered (t: Test, httpUrl: string, query: (text: string) => Promise<unknown>): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
-    await query(`insert into latest (device, time, oldest_time, vitals, vital_times) values ('~${tries}', now() + interval '2 days', now(), '{}', '{}')`)
+    await query(`insert into latest (device, time, oldest_time, vitals, vital_times) values ('~${tries}', now() + interval '2 days', ` +
+      'now(), \'{}\', \'{}\')')
     const top = await list(httpUrl, 'count=1&sortBy=timestamp')
     await query(`delete from latest where device = '~${tries}'`)
     if (top !== `~${tries}`) return

@@ -27,7 +27,8 @@ async function watch (t: Test, gateway: Partial<typeof FLAT>, metrics: string): 
 }
 
 t.test('memory, descriptors, buffer and ledger are watched', async (t) => {
-  const well = 'vital_buffer_bytes 1000\nvital_readings_received_total{transport="mqtt"} 3\nvital_readings_stored_total{transport="mqtt"} 3\n'
+  const well = 'vital_buffer_bytes 1000\nvital_readings_received_total{transport="mqtt"} ' +
+    '3\nvital_readings_stored_total{transport="mqtt"} 3\n'
   t.same(await watch(t, {}, well), [])
   t.match(await watch(t, { peakRssBytes: 800 * MIB }, well), [{ checker: 'C5', message: /^memory is over its cap/ }], 'once')
   t.match(await watch(t, { peakDescriptors: 111 }, well), [{ checker: 'C5', message: /^too many descriptors: 111, for 10/ }])

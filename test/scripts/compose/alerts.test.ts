@@ -124,13 +124,15 @@ const CASES: Readonly<Record<string, Case>> = {
       {
         values: { 'vital_spool_bytes{}': '51x40', 'vital_spool_bytes_max{}': '100x40' },
         at: '5m',
-        description: 'The spool of ward is more than half full, or full within four hours. When it is full, the gateway stops reading from publishers.'
+        description: 'The spool of ward is more than half full, or full within four hours. When it is full, the gateway stops reading ' +
+          'from publishers.'
       },
       {
         // A byte every 15 s makes 960 in four hours.
         values: { 'vital_spool_bytes{}': '0+1x80', 'vital_spool_bytes_max{}': '900x80' },
         at: '15m',
-        description: 'The spool of ward is more than half full, or full within four hours. When it is full, the gateway stops reading from publishers.'
+        description: 'The spool of ward is more than half full, or full within four hours. When it is full, the gateway stops reading ' +
+          'from publishers.'
       }
     ],
     quiet: [

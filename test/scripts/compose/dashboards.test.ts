@@ -93,7 +93,8 @@ t.test('Prometheus scrapes a gateway with the shipped files, and every query of 
   const operator = await addCredential('prometheus', 'operator')
   // Silent devices are counted when `latest` is read, once a minute and at the start.
   const database = await connectPostgres(t, gatewayUrl)
-  await database('insert into latest (device, time, oldest_time, vitals, vital_times) values (\'bed-6\', to_timestamp(1e9), now(), \'{}\', \'{}\')')
+  await database('insert into latest (device, time, oldest_time, vitals, vital_times) values (\'bed-6\', to_timestamp(1e9), now(), ' +
+    '\'{}\', \'{}\')')
   const { mqttPort, httpPort, httpUrl } = await startGateway(t, {
     DATABASE_URL: gatewayUrl, VITAL_DEAD_LETTERS_MAX: '1', VITAL_SPOOL_BYTES_MAX: String(64 * 1024 * 1024)
   })

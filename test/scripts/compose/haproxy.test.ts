@@ -30,7 +30,8 @@ async function connectionsOf (httpUrl: string): Promise<number> {
   return [...text.matchAll(/^vital_mqtt_connections(?:\{[^}]*\})? (\d+)/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
 }
 
-t.test('devices spread over both gateways and come back to theirs, and every acknowledged reading is stored', { skip: NO_HAPROXY }, async (t) => {
+t.test('devices spread over both gateways and come back to theirs, and every acknowledged ' +
+  'reading is stored', { skip: NO_HAPROXY }, async (t) => {
   const { query, gateways } = await startTwo(t)
   const { mqttPort, httpUrl } = await startHaproxy(t, { gateways })
   const devices = Array.from({ length: 40 }, (_, index) => `band-${index}`)

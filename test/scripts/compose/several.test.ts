@@ -122,7 +122,8 @@ t.test('without its password each script stops, and says what to set', { skip: N
   await t.rejects(runScript('postgres/replica.sh', { PGDATA: '/nowhere' }), /set POSTGRES_REPLICATION_PASSWORD in \.env/)
 })
 
-t.test('Redis evicts nothing, appends to its file, asks for a password, and limits the rights of the user', { skip: NO_REDIS }, async (t) => {
+t.test('Redis evicts nothing, appends to its file, asks for a password, and limits the rights ' +
+  'of the user', { skip: NO_REDIS }, async (t) => {
   const { port, url } = await startRedis(t)
   const client = new Redis(url)
   t.teardown(() => { client.disconnect() })
@@ -166,7 +167,8 @@ t.test('all parts together, and every query of the dashboard has an answer', {
   await stopReplica()
   stopReplica = replica.start()
   await until(async () => (await onReplica('select 1')).length === 1, 'the replica to answer after a restart, from its data')
-  const slots = 'select slot_name, active, (select setting from pg_settings where name = \'max_slot_wal_keep_size\') as bound from pg_replication_slots'
+  const slots = 'select slot_name, active, (select setting from pg_settings where name = \'max_slot_wal_keep_size\') as bound from ' +
+    'pg_replication_slots'
   await until(async () => (await primary.query<{ active: boolean }>(slots))[0]?.active === true, 'it follows')
   t.match(await primary.query(slots), [{ slot_name: 'replica_1', bound: '8192' }])
 

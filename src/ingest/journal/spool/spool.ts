@@ -6,7 +6,7 @@
  *
  * Delivery is at least once: records that were read and not released come again after a restart. Records that the disk
  * destroys are counted and logged when the reader comes to them. Their segment is kept for the operator.
- * Beyond `VITAL_SPOOL_BYTES_MAX` an append fails, and while PostgreSQL is away `../../pipeline.ts` stops reading publishers.
+ * Beyond `VITAL_SPOOL_BYTES_MAX` an append fails, and `../../pipeline.ts` stops reading publishers that depend on the spool.
  */
 import type { SpooledSubmission } from './codec.ts'
 import { SEGMENT_BYTES, SEGMENT_HEADER_BYTES } from './format.ts'

@@ -92,7 +92,8 @@ t.test('the publisher, its ledger and the checkers, against a real gateway', asy
   await query(`create table kept as select * from readings where (device, time, hash) = ${one}`)
   await query('create table kept_letter as select * from dead_letters where device = \'check-m2\' limit 1')
   await query('create table kept_latest as select device, time, vitals, vital_times from latest where device = \'check-m1\'')
-  const mendLatest = 'update latest set time = k.time, vitals = k.vitals, vital_times = k.vital_times from kept_latest k where latest.device = k.device'
+  const mendLatest = 'update latest set time = k.time, vitals = k.vitals, vital_times = k.vital_times from kept_latest k where ' +
+    'latest.device = k.device'
 
   await query(`delete from readings where (device, time, hash) = ${one}`)
   t.equal((await check()).lost.length, 1, 'a reading that is missing is lost')
@@ -100,7 +101,8 @@ t.test('the publisher, its ledger and the checkers, against a real gateway', asy
   await spoil('a dead letter that is missing', 'delete from dead_letters where id in (select id from kept_letter)',
     'insert into dead_letters select * from kept_letter', [], 1)
   await spoil('a reading that is there twice', 'insert into readings select device, time, gen_random_uuid(), vitals, received_at from kept',
-    'delete from readings r using kept k where (r.device, r.time) = (k.device, k.time) and r.hash <> k.hash and r.vitals = k.vitals', ['C2'], 0)
+    'delete from readings r using kept k where (r.device, r.time) = (k.device, k.time) and r.hash <> k.hash and ' +
+      'r.vitals = k.vitals', ['C2'], 0)
   await spoil('a reading that nobody sent', 'insert into readings values (\'check-x\', now(), gen_random_uuid(), \'{}\', now())',
     'delete from readings where device = \'check-x\'', ['C2'], 0)
   await spoil('a latest value that is older', 'update latest set vitals = vitals || \'{"heartRateValue": -1}\' where device = \'check-m1\'',

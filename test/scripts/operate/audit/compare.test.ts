@@ -112,8 +112,10 @@ t.test('a scrape sums over labels, and `own` excludes readings that the spool he
     'vital_start_time_seconds 1750000000.25', 'vital_readings_received_total{transport="mqtt"} 7',
     'vital_readings_stored_total{transport="mqtt"} 4', 'vital_readings_stored_total{transport="http"} 1',
     'vital_readings_stored_total{transport="spool"} 2',
-    'vital_readings_dead_lettered_total{transport="mqtt",reason="database_rejected"} 3', 'vital_readings_dead_lettered_total{transport="spool",reason="database_rejected"} 5',
-    'vital_readings_refused_total{transport="http",reason="unavailable"} 6', 'vital_readings_refused_total{transport="http",reason="invalid_json"} 1',
+    'vital_readings_dead_lettered_total{transport="mqtt",reason="database_rejected"} 3',
+    'vital_readings_dead_lettered_total{transport="spool",reason="database_rejected"} 5',
+    'vital_readings_refused_total{transport="http",reason="unavailable"} 6',
+    'vital_readings_refused_total{transport="http",reason="invalid_json"} 1',
     'vital_readings_pending 1.5e+3', 'vital_database_up 1', 'vital_retention_removed_readings_total 8', ''
   ].join('\n')), {
     startedAt: 1_750_000_000.25,
@@ -161,7 +163,9 @@ t.test('with a log the counts of gateways are compared with readings and dead le
     ['vital.readings, vital-sink', 'ok'], ['vital.dead-letters, vital-sink', 'ok'], ['latest', 'ok']
   ])
   const rows = (...args: Parameters<typeof withLog>) => withLog(...args).find(({ subject }) => subject === 'readings and dead letters')
-  t.match(rows({ readings: 9 }), { status: 'wrong', text: /^12 rows, 13 to 14 counted as logged: 1 fewer\. Look for a sink that was restarted/ })
+  t.match(rows({ readings: 9 }), {
+    status: 'wrong', text: /^12 rows, 13 to 14 counted as logged: 1 fewer\. Look for a sink that was restarted/
+  })
   t.match(rows({ readings: 9 }, {}, { duplicate: 1 }), { status: 'explained', text: /sinks found 1 that were stored before/ })
   t.match(rows({ readings: 9 }, {}, { left: 1 }), { status: 'explained' })
   t.match(rows({ readings: 9 }, {}, null), { status: 'explained', text: /name each sink with --url/ })
@@ -169,7 +173,9 @@ t.test('with a log the counts of gateways are compared with readings and dead le
   const behind = [{ ...first!, nextOffset: 18 }, ...others]
   t.match(rows({ readings: 8 }, { offsets: behind }), { status: 'explained', text: /2 records wait in Kafka/ })
   t.match(rows({ readings: 7 }, { offsets: behind }), { status: 'wrong', text: /does not account for all/ })
-  t.match(rows({ readings: 12 }), { status: 'wrong', text: /^15 rows, 13 to 14 counted as logged: 1 more\. Look for a gateway on this Kafka/ })
+  t.match(rows({ readings: 12 }), {
+    status: 'wrong', text: /^15 rows, 13 to 14 counted as logged: 1 more\. Look for a gateway on this Kafka/
+  })
 })
 
 t.test('a consumer whose position Kafka does not have is wrong; one that is behind is not', async (t) => {

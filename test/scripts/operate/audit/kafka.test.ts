@@ -56,7 +56,9 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     })
     const lost = await run()
     t.equal(lost.status, 1)
-    t.match(lost.find('vital.readings, vital-sink'), { status: 'wrong', text: /^partition 0: \d+ records were deleted before they were stored; partition 1/ })
+    t.match(lost.find('vital.readings, vital-sink'), {
+      status: 'wrong', text: /^partition 0: \d+ records were deleted before they were stored; partition 1/
+    })
   })
 
   t.test('without KAFKA_BROKERS a message says what to set', async (t) => {

@@ -29,7 +29,8 @@ async function listOpen (directory: string): Promise<string[]> {
 
 const toKey = (device: string, n: number) => `${device}/${n}`
 
-t.test('under load, partly through the spool: exactly the acknowledged readings are restored, and the audit passes', { timeout: 240_000 }, async (t) => {
+t.test('under load, partly through the spool: exactly the acknowledged readings are restored, and the ' +
+  'audit passes', { timeout: 240_000 }, async (t) => {
   const dir = await createTestDir(t)
   const [dataDir, to, restored] = [join(dir, 'data'), join(dir, 'backup'), join(dir, 'restored')]
   const gateway = await startEmbeddedGateway(t, dataDir, { VITAL_COMMIT_TIMEOUT_MS: '200' })

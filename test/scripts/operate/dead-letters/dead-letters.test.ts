@@ -157,7 +157,10 @@ t.test('the database is found by DATABASE_URL or the data directory', async (t) 
   const { connectionString } = await createTestDatabase(t)
   const run = (variables: Record<string, string>) => runOperated('dead-letters', ['list'], variables)
   t.match(await run({ VITAL_DATA_DIR: dir }), {
-    status: 1, stdout: '', stderr: `cannot tell which PostgreSQL: DATABASE_URL is not set, and ${join(dir, 'database-url')} does not exist.\nStart the gateway there`
+    status: 1,
+    stdout: '',
+    stderr: `cannot tell which PostgreSQL: DATABASE_URL is not set, and ${join(dir, 'database-url')} does not ` +
+      'exist.\nStart the gateway there'
   })
   await writeFile(join(dir, 'database-url'), `${connectionString}\n`, { mode: 0o600 })
   t.match(await run({ VITAL_DATA_DIR: dir }), { status: 0, stdout: 'no dead letters match\n' })

@@ -12,11 +12,14 @@ t.test('the doctor asks the time-series database', { skip: NO_INFLUXDB }, async 
   t.same(await check({}), [])
   const { variables, command } = await startInfluxDb(t)
   t.match(await check(variables), [
-    { check: 'export', status: 'ok', text: /^InfluxDB 1\.\d+\.\d+\S* of VITAL_EXPORT_URL answers in .* ms$/ }, { check: 'export TLS', status: 'ok' }
+    { check: 'export', status: 'ok', text: /^InfluxDB 1\.\d+\.\d+\S* of VITAL_EXPORT_URL answers in .* ms$/ },
+    { check: 'export TLS', status: 'ok' }
   ])
   await command('drop database vital')
   t.match(await check(variables), [{ status: 'FAIL', text: /: it answers 404: database not found: "vital"$/ }])
-  t.match(await check({ VITAL_EXPORT_URL: `http://127.0.0.1:${await freePort()}` }), [{ status: 'FAIL', text: /ECONNREFUSED/, advice: /^start it/ }])
+  t.match(await check({ VITAL_EXPORT_URL: `http://127.0.0.1:${await freePort()}` }), [
+    { status: 'FAIL', text: /ECONNREFUSED/, advice: /^start it/ }
+  ])
 })
 
 t.test('a setting that weakens an export is a warning', { skip: NO_VICTORIAMETRICS }, async (t) => {

@@ -30,7 +30,10 @@ else {
     const none = await run(variables, '--before', '2025-06-18', '--longest-query', '0')
     t.match(none, { status: 0, stdout: '0 files became 0; 0 were emptied, 0 empty files removed, 0 stay for a day\n', stderr: '' })
     const told = await run(variables, '--day', '2025-06-18', '--dry-run')
-    t.match(told, { status: 0, stdout: /^day=2025-06-18\/hour=09 partition 0 of [0-9a-f-]{36}: 5 files would become one of about \d+ bytes\n/ })
+    t.match(told, {
+      status: 0,
+      stdout: /^day=2025-06-18\/hour=09 partition 0 of [0-9a-f-]{36}: 5 files would become one of about \d+ bytes\n/
+    })
     t.match(told.stdout, /\n7 files would become 2; 0 empty files would be removed; nothing was done\n$/)
     t.match(JSON.parse((await run(variables, '--dry-run', '--json')).stdout), { isDryRun: true, joined: [{ files: 5 }, { files: 2 }] })
     const done = await run(variables, '--day', '2025-06-18', '--longest-query', '0')
