@@ -30,13 +30,7 @@ interface MachineryOptions {
 
 /** Wires the parts of a cluster. Nothing runs yet. */
 export function createMachinery ({ url, id, limits, parts, joining, copiedWills, logger }: MachineryOptions) {
-  const linkOptions = { ...limits, url, logger }
-  const link = new RedisLink({
-    ...linkOptions, name: `vital-${id}`, onUp: () => { joining.join(false) }, onDown: () => { joining.noteDown() }
-  })
-  const readerOptions = { ...linkOptions, commandTimeoutMs: limits.blockMs + limits.commandTimeoutMs, onDown () {} }
-  const reader = new RedisLink({ ...readerOptions, name: `vital-${id}-stream`, onUp: () => { joining.startInbox() } })
-  const retainedReader = new RedisLink({ ...readerOptions, name: `vital-${id}-retained`, onUp: () => { joining.startRetained() } })
+  const { link, reader, retainedReader } = createLinks({ url, id, limits, joining, logger })
 
   const self = () => members.self
   const outbox: Outbox = new Outbox({
@@ -158,5 +152,20 @@ export function createMachinery ({ url, id, limits, parts, joining, copiedWills,
 
   return {
     link, reader, retainedReader, members, interest, outbox, inbox, store, reclaim, retained, forwarding, claims, handover, adoption
+  }
+}
+
+type LinksOptions = Pick<MachineryOptions, 'url' | 'id' | 'limits' | 'joining' | 'logger'>
+
+/** The connections to Redis: one for commands, and two that wait for the entries of a stream each. */
+function createLinks ({ url, id, limits, joining, logger }: LinksOptions) {
+  const options = { ...limits, url, logger }
+  const ofReader = { ...options, commandTimeoutMs: limits.blockMs + limits.commandTimeoutMs, onDown () {} }
+  return {
+    link: new RedisLink({
+      ...options, name: `vital-${id}`, onUp: () => { joining.join(false) }, onDown: () => { joining.noteDown() }
+    }),
+    reader: new RedisLink({ ...ofReader, name: `vital-${id}-stream`, onUp: () => { joining.startInbox() } }),
+    retainedReader: new RedisLink({ ...ofReader, name: `vital-${id}-retained`, onUp: () => { joining.startRetained() } })
   }
 }

@@ -111,7 +111,8 @@ t.test('a device keeps its session when its gateway is killed', { skip: NO_REDIS
   t.strictSame(back.messages(), ['home/x meanwhile', 'home/x afterwards'])
 })
 
-t.test('the will of a device whose gateway is killed is stored, and none of a device that is revoked meanwhile', { skip: NO_REDIS }, async (t) => {
+t.test('the will of a device whose gateway is killed is stored, and none of a device that is ' +
+  'revoked meanwhile', { skip: NO_REDIS }, async (t) => {
   const redis = await startRedis(t)
   const { connectionString, query } = await createTestDatabase(t)
   const variables = { DATABASE_URL: connectionString, REDIS_URL: redis.url }
