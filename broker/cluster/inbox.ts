@@ -10,6 +10,7 @@ import { createLogThrottle } from '../log-throttle.ts'
 import { decodeFrame, type Frame } from './frame.ts'
 import { KEYS } from './keys.ts'
 import type { RedisLink, Reply } from './redis/redis-link.ts'
+import { RefusedReads } from './redis/refused-reads.ts'
 
 const ENTRIES_AT_ONCE = 256
 const FIRST_POSITION = '0-0'
@@ -31,6 +32,7 @@ export interface InboxOptions {
 export class Inbox {
   readonly #options: InboxOptions
   readonly #throttle = createLogThrottle({ intervalMs: 10_000 })
+  readonly #refused: RefusedReads
   /** Numbers of the last entries, by the gateway that wrote them. */
   readonly #numbers = new Map<string, number>()
   /** Which loop runs: one before a reconnect may still wait. */
@@ -44,6 +46,7 @@ export class Inbox {
 
   constructor (options: InboxOptions) {
     this.#options = options
+    this.#refused = new RefusedReads({ ...options, what: 'the stream of this gateway' })
   }
 
   /** The last entry that was handled. */
@@ -71,7 +74,7 @@ export class Inbox {
   }
 
   async #run (loop: number): Promise<void> {
-    const { link, logger } = this.#options
+    const { link } = this.#options
     try {
       // Checked whenever nothing has come: a read of a stream that was deleted or created again waits for ever.
       for (let isIdle = true; loop === this.#loop && link.isUp; isIdle = !await this.#read(loop)) {
@@ -80,8 +83,8 @@ export class Inbox {
         return
       }
     } catch (error) {
-      // The link is cut by what failed; it starts this again.
-      logger.debug({ err: error }, 'the stream of this gateway is not read')
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+      this.#refused.retry(error, () => { if (loop === this.#loop) this.#run(loop) })
     }
   }
 

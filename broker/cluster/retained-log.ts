@@ -14,6 +14,7 @@ import { decodeFrame, encodeFrame, type MessageHeader, toMessage, toMessageHeade
 import { compareIds } from './inbox.ts'
 import { KEYS } from './keys.ts'
 import type { Argument, RedisLink, Reply } from './redis/redis-link.ts'
+import { RefusedReads } from './redis/refused-reads.ts'
 import { EXPIRE_RETAINED, RETAIN } from './scripts.ts'
 
 interface RetainedLogOptions {
@@ -47,10 +48,12 @@ export class RetainedLog {
   #pauseMs = 0
   #pause: NodeJS.Timeout | null = null
   #loop = 0
+  readonly #refused: RefusedReads
   #position: string | null = null
 
   constructor (options: RetainedLogOptions) {
     this.#options = options
+    this.#refused = new RefusedReads({ link: options.reader, what: 'the stream of retained messages', logger: options.logger })
   }
 
   changed (topic: string, isExpired: boolean): void {
@@ -142,7 +145,7 @@ export class RetainedLog {
   }
 
   async #run (loop: number): Promise<void> {
-    const { reader, blockMs, logger } = this.#options
+    const { reader, blockMs } = this.#options
     try {
       if (this.#position === null || await this.#isBehind(this.#position)) await this.load()
       while (loop === this.#loop && reader.isUp) {
@@ -153,7 +156,8 @@ export class RetainedLog {
         for (const [id, fields] of entries) this.#read(id.toString(), fields)
       }
     } catch (error) {
-      logger.debug({ err: error }, 'changes of retained messages are not read')
+      // eslint-disable-next-line @typescript-eslint/no-floating-promises -- it does not reject
+      this.#refused.retry(error, () => { if (loop === this.#loop) this.#run(loop) })
     }
   }
 

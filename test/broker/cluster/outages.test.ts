@@ -294,3 +294,30 @@ t.test('a client whose session is on its way when Redis goes away for long has n
   cable.cut()
   t.match(await connack, { returnCode: 0, sessionPresent: false })
 })
+
+t.test('Redis refuses reads for a while: a warning, and then messages and retained ones of others come again', { skip: NO_REDIS }, async (t) => {
+  const { redis, a, b } = await startTwo(t)
+  const subscriber = await RawClient.connected(t, b.port)
+  await subscriber.subscribe({ 'home/#': 0 })
+  const publisher = await RawClient.connected(t, a.port)
+  await publish(publisher, 'home/x', ['before'])
+  await subscriber.waitFor('publish')
+  await redis.client.call('ACL', 'SETUSER', 'default', '-xread')
+  const refusals = () => logOf(b).filter((text) => text.startsWith('Redis refuses a read'))
+  await until(() => refusals().length === 2, 'both streams to be refused')
+  t.strictSame(refusals().sort(), [
+    'Redis refuses a read: the stream of retained messages is read later',
+    'Redis refuses a read: the stream of this gateway is read later'
+  ])
+  t.ok(isJoined([a, b]), 'the connections stay')
+  await publish(publisher, 'home/x', ['waits'])
+  publisher.send(publishPacket(9, { topic: 'home/kept', payload: 'kept', retain: true }))
+  await redis.client.call('ACL', 'SETUSER', 'default', '+xread')
+  await until(() => payloads(subscriber).length === 3, 'what waited in the streams')
+  t.strictSame(payloads(subscriber), ['before', 'waits', 'kept'])
+  const newcomer = await RawClient.connected(t, b.port)
+  await until(async () => {
+    await newcomer.subscribe({ 'home/kept': 0 })
+    return payloads(newcomer).includes('kept')
+  }, 'the retained message at the other gateway')
+})
