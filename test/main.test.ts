@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { exactly } from './helpers/exactly.ts'
 import { createTestDatabase, createTestDir } from './helpers/postgres.ts'
 import { LOADER, toProgram } from './helpers/program.ts'
 
@@ -67,10 +68,10 @@ t.test('the gateway listens, logs ready, and ends with 0 after SIGTERM or SIGINT
     const { connectionString } = await createTestDatabase(t)
     const { child, exited, ready, lines } = await spawnGateway(t, { DATABASE_URL: connectionString })
     await ready
-    t.match(lines.filter(({ msg }) => msg === 'listening'), [
+    t.match(lines.filter(({ msg }) => msg === 'listening'), exactly(
       { protocol: 'mqtt', address: '127.0.0.1', port: Number },
       { protocol: 'http', address: '127.0.0.1', port: Number }
-    ])
+    ))
     child.kill(signal)
     t.same(await exited, [0, null], signal)
     t.equal(lines.at(-1)?.msg, 'stopped')

@@ -6,6 +6,7 @@ import { createConfig } from '../src/config/config.ts'
 import { createReadApi } from '../src/read-api.ts'
 import { createDatabaseSwitch } from './helpers/database-switch.ts'
 import { openCredentials } from './helpers/credentials.ts'
+import { exactly } from './helpers/exactly.ts'
 import { startGateway } from './helpers/gateway.ts'
 import { spawnGateway } from './helpers/gateway-process.ts'
 import { createEmptyDatabase, createTestDatabase, createTestDir } from './helpers/postgres.ts'
@@ -50,7 +51,7 @@ t.test('the API answers reads beside a gateway, and nothing else', async (t) => 
   for (const [method, path] of [['POST', 'vital-data'], ['DELETE', 'vital-data/a']] as const) {
     const refused = method === 'POST' ? await post(url) : await fetch(`${url}/${path}`, { method })
     const { code, details } = await refused.json() as Failure
-    t.match([refused.status, code, refused.headers.get('allow')], [405, 'VITAL_METHOD_NOT_ALLOWED', 'GET, HEAD, OPTIONS'], path)
+    t.match([refused.status, code, refused.headers.get('allow')], exactly(405, 'VITAL_METHOD_NOT_ALLOWED', 'GET, HEAD, OPTIONS'), path)
     t.match(details?.[0]?.message, /^is for a gateway: this process \(vital-gateway api\) answers reads alone$/)
   }
   const put = await (await fetch(`${url}/vital-data/a/history`, { method: 'PUT' })).json() as Failure
@@ -118,7 +119,7 @@ t.test('PostgreSQL goes away and comes back', async (t) => {
   t.equal((await ready()).status, 200)
   await database.off()
   await until(async () => (await ready()).status === 503, 'not ready')
-  t.match(await (await ready()).json(), { database: { status: 'down' }, warnings: [/PostgreSQL does not answer/] })
+  t.match(await (await ready()).json(), { database: { status: 'down' }, warnings: exactly(/PostgreSQL does not answer/) })
   t.equal((await fetch(`http://127.0.0.1:${port}/vital-data`)).status, 503)
   await database.on()
   await until(async () => (await ready()).status === 200, 'ready again')

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { createDatabase } from '../../db/database.ts'
 import { createPartitionsAhead } from '../../db/partitions.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { logger } from '../helpers/embedded.ts'
 
@@ -49,7 +50,7 @@ t.test('readings of a month that are in the default partition are left there, wi
   await insert('2026-12-24')
   const { created, warnings } = await createPartitionsAhead({ database: open(), now, logger })
   t.same(created, ['readings_2026_11', 'readings_2027_01', 'readings_2027_02'])
-  t.match(warnings, [/readings_default holds rows from 2026-12-01/])
+  t.match(warnings, exactly(/readings_default holds rows from 2026-12-01/))
   t.same(await query('select count(*)::int from readings where time >= \'2026-12-01\''), [{ count: 1 }])
   t.same(await query('select to_regclass(\'readings_2026_12\') as half_made'), [{ half_made: null }])
 })
@@ -78,7 +79,7 @@ t.test('a large default partition is not scanned while a statement waits', async
     'from generate_series(1, 20000) n')
   await query('insert into readings values (\'d\', \'2027-01-05\', gen_random_uuid(), \'{}\', now())')
   t.match(await createPartitionsAhead({ ...large, isStart: true }), {
-    created: [], warnings: [/readings_2026_11 is not created: readings_default is large/]
+    created: exactly(), warnings: exactly(/readings_2026_11 is not created: readings_default is large/)
   })
 
   const client = await database.pool.connect()
@@ -93,7 +94,7 @@ t.test('a large default partition is not scanned while a statement waits', async
 
   const { created, warnings } = await createPartitionsAhead(large)
   t.same(created, ['readings_2026_12', 'readings_2027_02'])
-  t.match(warnings, [/readings_2026_11/, /readings_default holds rows from 2027-01-01/])
+  t.match(warnings, exactly(/readings_2026_11/, /readings_default holds rows from 2027-01-01/))
   t.same(await query('select conname from pg_constraint where conrelid = \'readings_default\'::regclass and contype = \'c\''), [],
     'no check stays')
   t.same((await query('select count(*)::int from readings'))[0], { count: 20_001 })

@@ -9,6 +9,7 @@ import { insertPrincipals } from '../../db/queries/insert-principals.ts'
 import { revokePrincipals } from '../../db/queries/revoke-principals.ts'
 import { rotateSecret } from '../../db/queries/rotate-secret.ts'
 import { selectPrincipals } from '../../db/queries/select-principals.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest()
@@ -36,14 +37,14 @@ t.test('a principal is added once, with its credential, and is found by its id a
     createdAt: Number,
     changedAt: Number,
     revokedAt: null,
-    credentials: [{
+    credentials: exactly({
       kind: 'secret', secretSha256: sha256('one').toString('hex'), passwordArgon2id: null, createdAt: Number, expiresAt: null
-    }]
+    })
   })
   t.equal(band?.credentials.length, 1)
   t.match(await findPrincipals(kysely, ['ann']),
-    [{ role: 'operator', credentials: [{ kind: 'password', secretSha256: null, passwordArgon2id: '$argon2id$x' }] }])
-  t.match(await findPrincipalsBySecret(kysely, [sha256('two'), sha256('another'), sha256('ann')]), [{ id: 'band-2' }])
+    exactly({ role: 'operator', credentials: exactly({ kind: 'password', secretSha256: null, passwordArgon2id: '$argon2id$x' }) }))
+  t.match(await findPrincipalsBySecret(kysely, [sha256('two'), sha256('another'), sha256('ann')]), exactly({ id: 'band-2' }))
   await t.rejects(insertPrincipals(kysely, [{ id: 'thief', role: 'device', secretSha256: sha256('one') }]), { code: '23505' })
   await t.rejects(insertPrincipals(kysely, [{ id: 'bare', role: 'device' }]), { code: '23514' })
   t.same(await findPrincipals(kysely, ['thief', 'bare']), [], 'nothing of a refused statement is left')
@@ -73,11 +74,11 @@ t.test('revocation deletes the credentials and keeps the id taken', async (t) =>
     [{ id: 'a', role: 'device', secretSha256: sha256('a') }, { id: 'b', role: 'device', secretSha256: sha256('b') }])
   t.same(await revokePrincipals(kysely, ['a', 'nobody']), ['a'])
   t.same(await revokePrincipals(kysely, ['a']), [], 'once')
-  t.match(await findPrincipals(kysely, ['a']), [{ revokedAt: Number, credentials: [] }])
+  t.match(await findPrincipals(kysely, ['a']), exactly({ revokedAt: Number, credentials: exactly() }))
   t.same(await findPrincipalsBySecret(kysely, [sha256('a')]), [])
   t.same(await insertPrincipals(kysely, [{ id: 'a', role: 'device', secretSha256: sha256('again') }]), [])
   t.equal(await rotateSecret(kysely, { id: 'a', secretSha256: sha256('new'), graceS: 0 }), false)
-  t.match(await findPrincipals(kysely, ['b']), [{ revokedAt: null }])
+  t.match(await findPrincipals(kysely, ['b']), exactly({ revokedAt: null }))
 })
 
 t.test('pages hold every principal once, and one role when asked', async (t) => {
@@ -104,6 +105,6 @@ t.test('an act and its line in the audit log are committed or rolled back togeth
   }))
   await appendAuditLog(kysely, { actor: 'ann', act: 'credentials.import', details: { added: 2 } })
   t.match(await query('select actor, act, target, details from audit_log'),
-    [{ actor: 'ann', act: 'credentials.import', target: null, details: { added: 2 } }])
+    exactly({ actor: 'ann', act: 'credentials.import', target: null, details: { added: 2 } }))
   t.equal((await query('select 1 from audit_log')).length, 1)
 })

@@ -7,6 +7,7 @@ import {
 } from '../../schemas/event.ts'
 import type { ConnectedClient } from '../../broker/connections.ts'
 import { openEvents, startEvents, toRow } from '../helpers/events.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { expectError } from '../helpers/http-server.ts'
 import { until } from '../helpers/until.ts'
 
@@ -105,7 +106,7 @@ t.test('a wrong query is refused, with every fault', async (t) => {
     ['prefix=', '/prefix'], ['prefix=a&prefix=b', '/prefix'], ['prefix=a%2F', '/prefix'], ['since=1', '/since'], [many, '/device']
   ] as const) {
     const { details } = await expectError(t, await fetch(`${url}/events?${query}`), 400, 'VITAL_INVALID_QUERY')
-    t.match(details, [{ path }], query)
+    t.match(details, exactly({ path }), query)
   }
 })
 
@@ -144,7 +145,7 @@ t.test('a listener that has seen no event yet has a position, too', async (t) =>
   first.request.destroy()
   store(['a'])
   const again = await openEvents(t, url, '/events', { 'last-event-id': first.lastEventId() })
-  t.match(await again.atLeast(1), [{ type: 'reading', data: { deviceId: 'a' } }])
+  t.match(await again.atLeast(1), exactly({ type: 'reading', data: { deviceId: 'a' } }))
 })
 
 t.test('events that cannot be caught up are reported as one missed, before those that can', async (t) => {
@@ -179,12 +180,12 @@ t.test('an id of another gateway, of an earlier run or of no gateway: one missed
     t.match(missed, { type: 'missed', data: { count: null } }, id)
     t.ok(SCHEMAS['missed']!.Check(missed?.data))
     store(['b'])
-    t.match(await stream.atLeast(2), [{ type: 'missed' }, { type: 'reading', data: { deviceId: 'b' } }])
+    t.match(await stream.atLeast(2), exactly({ type: 'missed' }, { type: 'reading', data: { deviceId: 'b' } }))
     stream.request.destroy()
   }
   const empty = await openEvents(t, url, '/events', { 'last-event-id': '' })
   store(['c'])
-  t.match(await empty.atLeast(1), [{ type: 'reading' }], 'an empty id counts as none')
+  t.match(await empty.atLeast(1), exactly({ type: 'reading' }), 'an empty id counts as none')
 })
 
 t.test('heartbeats are comments, and advance the position of a quiet device', async (t) => {
@@ -199,7 +200,7 @@ t.test('heartbeats are comments, and advance the position of a quiet device', as
   quiet.request.destroy()
   store(['quiet'])
   const again = await openEvents(t, url, '/events?device=quiet', { 'last-event-id': quiet.lastEventId() })
-  t.match(await again.atLeast(1), [{ type: 'reading' }], 'nothing was missed')
+  t.match(await again.atLeast(1), exactly({ type: 'reading' }), 'nothing was missed')
 })
 
 t.test('a client that leaves is forgotten at once; some time after the last one events are freed, and ids begin anew', async (t) => {
@@ -216,7 +217,7 @@ t.test('a client that leaves is forgotten at once; some time after the last one 
   await until(async () => await metric('vital_event_bytes') === 0, 'the events to be gone')
   t.equal(await metric('vital_events_sent_total'), 1, 'totals stay')
   const again = await openEvents(t, url, '/events', { 'last-event-id': first.lastEventId() })
-  t.match(await again.atLeast(1), [{ type: 'missed', data: { count: null } }])
+  t.match(await again.atLeast(1), exactly({ type: 'missed', data: { count: null } }))
   t.not(again.lastEventId().split('-')[0], first.lastEventId().split('-')[0])
 })
 

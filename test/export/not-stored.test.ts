@@ -1,5 +1,6 @@
 /** 2xx does not mean stored: readings that the database drops or does not apply are warned of. */
 import t from 'tap'
+import { exactly } from '../helpers/exactly.ts'
 import { isOnKafkaNode } from '../helpers/kafka.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
 import { NO_QUESTDB, NO_VICTORIAMETRICS, startQuestDb, startVictoriaMetrics } from '../helpers/time-series.ts'
@@ -18,7 +19,7 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     const { connectionString, query } = await createTestDatabase(t)
     const exported = await startExport(t, toVariables(rig, database, connectionString), { inspectMs: 100 })
     await until(async () => await exported.isReady() && (await exported.warnings()).length === 1)
-    t.match(await exported.warnings(), [/-dedup\.minScrapeInterval=1ms$/])
+    t.match(await exported.warnings(), exactly(/-dedup\.minScrapeInterval=1ms$/))
     await rig.writeReadings([...toRows(10), toRow('now', Math.floor(Date.now() / 1000), { heartRateValue: 60 })])
     await until(async () => await isExported(rig, query))
     await until(async () => await exported.metric('vital_export_ignored_total') === 10)
@@ -64,6 +65,6 @@ if (await isOnKafkaNode(t, import.meta.filename)) {
     await until(async () => await database.count() === 50)
     t.same([await database.count('level'), await database.count('a_2e_b_2d_c')], [2, 1])
     t.same(await database.query('select note from vital where note is not null'), [['x\ny']])
-    t.match(await query('select device, reason from dead_letters'), [{ device: 'd', reason: 'database_rejected' }])
+    t.match(await query('select device, reason from dead_letters'), exactly({ device: 'd', reason: 'database_rejected' }))
   })
 }

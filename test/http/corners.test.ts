@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import type { PostOutcome } from '../../src/ingest/post-outcome.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { expectError, post, sendRaw, startHttpServer } from '../helpers/http-server.ts'
 import { until } from '../helpers/until.ts'
 
@@ -104,7 +105,7 @@ t.test('a URL with one slash too many is 404 with a hint', async (t) => {
     const response = await fetch(url + path, { method })
     t.equal(response.headers.get('allow'), null, `${method} ${path}`)
     const { details } = await expectError(t, response, 404, 'VITAL_ROUTE_NOT_FOUND')
-    t.match(details, [{ message: /without a slash/ }])
+    t.match(details, exactly({ message: /without a slash/ }))
   }
 })
 

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { LatestQuery } from '../../schemas/vital-data.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { expectError, RESOURCE, startHttpServer } from '../helpers/http-server.ts'
 
 const DEFAULTS: LatestQuery = { count: 20, offset: 0, sortBy: 'timestamp', orderBy: 'desc' }
@@ -139,7 +140,7 @@ t.test('refuses invalid ids', async (t) => {
   ]
   for (const id of ids) {
     const { details } = await expectError(t, await fetch(`${url}/vital-data/${encodeURIComponent(id)}`), 400, 'VITAL_INVALID_DEVICE')
-    t.match(details, [{ path: '/device', message: String }])
+    t.match(details, exactly({ path: '/device', message: String }))
   }
   await expectError(t, await fetch(`${url}/vital-data/%FF`), 400, 'VITAL_BAD_REQUEST')
   await expectError(t, await fetch(`${url}/vital-data/%zz`), 400, 'VITAL_BAD_REQUEST')

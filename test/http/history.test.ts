@@ -3,6 +3,7 @@ import { parse } from 'csv-parse/sync'
 import t from 'tap'
 import { bearer, openCredentials } from '../helpers/credentials.ts'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { startGateway } from '../helpers/gateway.ts'
 import { expectError, post } from '../helpers/http-server.ts'
 import { createTestDatabase } from '../helpers/postgres.ts'
@@ -59,7 +60,7 @@ t.test('posted readings come back newest first, by pages, in every format', asyn
   t.equal(response.headers.get('cache-control'), 'no-store')
   const page = await response.json() as Page
   t.match(page, { deviceId: 'band ü', next: null })
-  t.match(page.resources.at(-1), { timestamp: 1735689600.123456, vitals: { heartRateValue: 71, 'a,"b': [1, null] } })
+  t.match(page.resources.at(-1), { timestamp: 1735689600.123456, vitals: { heartRateValue: 71, 'a,"b': exactly(1, null) } })
   t.ok(Math.abs(Number(page.resources[0]!['receivedAt']) - Date.now() / 1000) < 60)
   t.same(Object.keys(page.resources[0]!), ['timestamp', 'vitals', 'receivedAt'])
   for (const order of ['asc', 'desc']) {
@@ -72,10 +73,10 @@ t.test('posted readings come back newest first, by pages, in every format', asyn
   t.match(csv.headers.get('content-type'), /^text\/csv/)
   t.match(csv.headers.get('vary'), /accept/i)
   const rows = parse(await csv.text(), { columns: true })
-  t.match(rows, [
+  t.match(rows, exactly(
     { timestamp: '1735689600.123456', heartRateValue: '71', temperatureValue: '', spo2Value: '' },
     { timestamp: '1735689601', temperatureValue: /^36\.[67]$/ }, { timestamp: '1735689601' }
-  ])
+  ))
   t.same(Object.keys(rows[0] as object).filter((name) => name.includes('"')), [], 'unknown fields are in JSON only')
 })
 
@@ -94,7 +95,7 @@ t.test('a range includes its first instant and excludes its last', async (t) => 
   t.match(edge, { from, to: from + 300, count: 10 }, 'buckets are cut at the edges, like readings')
   t.same((await getPage(`${url}?from=${from + 700}`)).resources, [])
   const buckets = await walk(`${url}?every=5m&count=1`)
-  t.match(buckets, [
+  t.match(buckets, exactly(
     {
       from: from + 300,
       to: from + 600,
@@ -102,7 +103,7 @@ t.test('a range includes its first instant and excludes its last', async (t) => 
       vitals: { heartRateValue: { count: 300, min: 60, max: 69, mean: 64.5, first: 60, last: 69 } }
     },
     { from, to: from + 300, count: 300 }
-  ])
+  ))
   t.same(await walk(`${url}?every=5m&count=1&order=asc`), buckets.toReversed())
   const csv = await (await fetch(`${url}?every=1h&format=csv`)).text()
   t.equal(csv, `from,vital,count,min,max,mean,first,last\r\n${from},heartRateValue,600,60,69,64.5,60,69\r\n`)

@@ -5,6 +5,7 @@ import { brotliCompressSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import { createFleetChanges } from '../../src/http/page/fleet-changes.ts'
 import type { Page } from '../../src/http/page/page.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { expectError, startHttpServer } from '../helpers/http-server.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
@@ -86,7 +87,7 @@ t.test('the page is public, and its data is for operators', async (t) => {
   }
   const headers = { authorization: 'Bearer good' }
   t.match(await (await fetch(`${url}/app/config.json`, { headers })).json(), {
-    principal: { id: 'otto', role: 'operator' }, limits: { 'ward-': { heartRateValue: [40, 130] } }, mayPlay: false
+    principal: { id: 'otto', role: 'operator' }, limits: { 'ward-': { heartRateValue: exactly(40, 130) } }, mayPlay: false
   })
   const status = await (await fetch(`${url}/app/status.json`, { headers })).json() as { samples: unknown, nowMs: number }
   t.same(status.samples, { vital_readings_pending: 3 })

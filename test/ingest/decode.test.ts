@@ -2,6 +2,7 @@ import t from 'tap'
 import { isStorableJson, toCanonicalJson } from '../../src/ingest/canonical-json.ts'
 import { decode } from '../../src/ingest/decode.ts'
 import { toPayload } from '../../src/ingest/reading-row.ts'
+import { exactly } from '../helpers/exactly.ts'
 
 const NOW_MS = 1_750_300_000_000
 
@@ -15,7 +16,7 @@ t.test('a reading keeps its fields and gets its identity', (t) => {
   t.equal(row?.device, 'ward-3')
   t.equal(row?.timeUs, 1750240830123456)
   t.equal(row?.vitals, '{"heartRateValue":61.5,"note":{"a":[true,null],"b":1}}')
-  t.match(row?.fields, { heartRateValue: 61.5, note: { a: [true, null], b: 1 } })
+  t.match(row?.fields, { heartRateValue: 61.5, note: { a: exactly(true, null), b: 1 } })
   t.equal(row?.hash.length, 16)
   t.end()
 })
@@ -113,10 +114,10 @@ t.test('a payload deeper than any reading is not parsed', (t) => {
   const deep = `${'['.repeat(40_000)}${']'.repeat(40_000)}`
   for (const text of [deep, `{"timestamp":1,"x":${deep}}`, `[{"timestamp":1},${deep}]`, '['.repeat(200_000), '{"a":'.repeat(40_000)]) {
     t.match(decodeText(text), {
-      rows: [],
-      refused: [{
-        reason: 'invalid_json', errors: [{ path: '', message: 'must not nest deeper than 512 levels' }], payload: Buffer.from(text)
-      }]
+      rows: exactly(),
+      refused: exactly({
+        reason: 'invalid_json', errors: exactly({ path: '', message: 'must not nest deeper than 512 levels' }), payload: Buffer.from(text)
+      })
     })
   }
   t.end()

@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import t from 'tap'
 import { realDisk } from '../../src/ingest/journal/spool/disk.ts'
 import { createDatabaseSwitch } from '../helpers/database-switch.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { connectClient, readLedger, startGateway } from '../helpers/gateway.ts'
 import { createTestDir, NOT_POOLED } from '../helpers/postgres.ts'
 import { until } from '../helpers/until.ts'
@@ -131,7 +132,7 @@ t.test('a start without PostgreSQL and without space for the spool: logged, not 
   const logger = pino({ level: 'info' }, { write: (line) => { lines.push(JSON.parse(line) as typeof lines[number]) } })
   const { httpUrl } = await startGateway(t, variables, { disk }, logger)
   const told = (pattern: RegExp) => lines.filter(({ msg }) => pattern.test(msg)).length
-  t.match(await ready(httpUrl), { httpStatus: 503, spool: { status: 'full' }, warnings: [/PostgreSQL/, /spool is full/] })
+  t.match(await ready(httpUrl), { httpStatus: 503, spool: { status: 'full' }, warnings: exactly(/PostgreSQL/, /spool is full/) })
   t.match(await (await fetch(`${httpUrl}/metrics`)).text(), /^vital_spool_state\{state="full"\} 1$/m)
   const post = () => fetch(`${httpUrl}/vital-data`, {
     method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"device":"a","timestamp":1}'

@@ -2,6 +2,7 @@
 import t from 'tap'
 import { toRemains } from '../../src/operations/erasure-remains.ts'
 import { erase, publish } from '../helpers/erasures.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { startGateway } from '../helpers/gateway.ts'
 import { createQuery, NO_REPLICATION, startReplication } from '../helpers/replication.ts'
 import { until } from '../helpers/until.ts'
@@ -52,7 +53,7 @@ t.test('each place is listed with the time until which it holds the device', (t)
     'backups: until they are deleted; a restore erases again what erasures.jsonl of this gateway names'
   ])
   t.match(toRemains({ ...NOTHING, consumers: [{ group: 'vital-lake', owner: 'vital-lake host:2/b' }] }),
-    [{ where: 'files of the lake of vital-lake', until: /^it is deleted there by hand, for this gateway/ }, { where: 'backups' }])
+    exactly({ where: 'files of the lake of vital-lake', until: /^it is deleted there by hand, for this gateway/ }, { where: 'backups' }))
   t.end()
 })
 

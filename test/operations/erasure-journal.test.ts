@@ -2,6 +2,7 @@ import { appendFile, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { createErasureJournal, ERASURES_FILE, parseErasures, readErasures, toErasuresSince } from '../../src/operations/erasure-journal.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 
 const line = (act: string, id: string, device?: string) => JSON.stringify({
@@ -19,11 +20,11 @@ t.test('an erasure is recorded before anything is deleted, and its end afterward
   const journal = createErasureJournal(dir)
   t.same(await readErasures(path), [], 'no file before the first erasure')
   t.equal(await journal.record('a', 'cli:me', async () => {
-    t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'open' }])
+    t.match(parseErasures(await readErasures(path)), exactly({ device: 'a', outcome: 'open' }))
     return 7
   }), 7)
   await t.rejects(journal.record('b', 'cli:me', async () => { throw new Error('refused') }), { message: 'refused' })
-  t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'done' }, { device: 'b', outcome: 'failed' }])
+  t.match(parseErasures(await readErasures(path)), exactly({ device: 'a', outcome: 'done' }, { device: 'b', outcome: 'failed' }))
   t.equal((await stat(path)).mode & 0o777, 0o600)
 })
 
@@ -32,7 +33,7 @@ t.test('an erasure that a process did not finish counts as failed for the next o
   const path = join(dir, ERASURES_FILE)
   await appendFile(path, `${line('begin', '1', 'a')}\n{"act":"begin","id":"2","dev`)
   await createErasureJournal(dir).record('c', 'cli:me', async () => {})
-  t.match(parseErasures(await readErasures(path)), [{ device: 'a', outcome: 'failed' }, { device: 'c', outcome: 'done' }])
+  t.match(parseErasures(await readErasures(path)), exactly({ device: 'a', outcome: 'failed' }, { device: 'c', outcome: 'done' }))
   t.equal((await readFile(path, 'utf8')).split('\n').length, 6)
 })
 

@@ -3,6 +3,7 @@ import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import { toFaults, toPointerToken } from '../../schemas/fault.ts'
 import { parseEnvironment } from '../../schemas/environment.ts'
+import { exactly } from '../helpers/exactly.ts'
 
 t.test('pointer tokens are escaped', async (t) => {
   t.equal(toPointerToken('a/b~c'), 'a~1b~0c')
@@ -26,7 +27,7 @@ t.test('an unknown name is one fault', async (t) => {
 })
 
 t.test('every unknown variable is one fault', async (t) => {
-  t.match(parseEnvironment({ VITAL_FOO: '1' }), { faults: [{ path: '/VITAL_FOO', message: 'is not a known name' }] })
+  t.match(parseEnvironment({ VITAL_FOO: '1' }), { faults: exactly({ path: '/VITAL_FOO', message: 'is not a known name' }) })
   const parsed = parseEnvironment(Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`VITAL_FOO_${i}`, '1'])))
   t.equal('faults' in parsed && parsed.faults.length, 12)
 })

@@ -16,6 +16,7 @@ import { formatOutcome } from '../../scripts/fuzz/report/report.ts'
 import { type FuzzOutcome, runFuzz } from '../../scripts/fuzz/run.ts'
 import { type Session, type Target, TARGETS } from '../../scripts/fuzz/sessions/session.ts'
 import { parseCommand, runCommandLine } from '../helpers/command-line.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -25,7 +26,7 @@ t.test('options', async (t) => {
   t.equal(await parse('--help'), null)
   t.match(await parse(), { packets: 1_000_000, targets: TARGETS, from: 0, rounds: 10, resultsFile: /results\.jsonl$/ })
   t.match(await parse('--seed', '7', '--seconds', '3', '--target', 'mqtt,http', '--results', 'none'),
-    { seed: 7, seconds: 3, packets: Infinity, targets: ['mqtt', 'http'], resultsFile: null })
+    { seed: 7, seconds: 3, packets: Infinity, targets: exactly('mqtt', 'http'), resultsFile: null })
   t.match(await parse('--break', 'stall'), { bug: 'stall', resultsFile: null }, 'a run that must fail leaves no record')
   for (const args of [['--seed', 'x'], ['--packets', '0'], ['--target', 'udp'], ['--break', 'x'], ['--what']]) {
     await t.rejects(parse(...args), { code: 'OPERATOR_USAGE' }, args.join(' '))
@@ -69,13 +70,13 @@ t.test('checks', async (t) => {
   t.strictSame(found(checkpoint({}), checkpoint({ externalBytes: 2 ** 25, kept: { retained_bytes: 2 ** 24, sessions: 1 } })), [])
   t.strictSame(found(checkpoint({}), checkpoint({ descriptors: 60 })), ['descriptors'])
   t.strictSame(checkLog([{ level: 30, msg: 'ready' }]), [])
-  t.match(checkLog([{ level: 60, msg: 'a bug ends the process' }]), [{ check: 'log' }])
-  t.match(checkLog([{ msg: '{"heartRateValue":"privatus"' }]), [{ check: 'log' }])
+  t.match(checkLog([{ level: 60, msg: 'a bug ends the process' }]), exactly({ check: 'log' }))
+  t.match(checkLog([{ msg: '{"heartRateValue":"privatus"' }]), exactly({ check: 'log' }))
   const good = { slowestMs: 1500, pauseMs: 0, disconnects: 0, faults: [], unacknowledged: 0 }
   t.strictSame(checkGoodClient(good), [])
   t.strictSame(checkGoodClient({ ...good, slowestMs: 3000, pauseMs: 1500 }), [])
   for (const changes of [{ slowestMs: 3000 }, { disconnects: 1 }, { unacknowledged: 1 }, { faults: ['out of turn'] }]) {
-    t.match(checkGoodClient({ ...good, ...changes }), [{ check: 'good client' }])
+    t.match(checkGoodClient({ ...good, ...changes }), exactly({ check: 'good client' }))
   }
 })
 
@@ -145,7 +146,7 @@ t.test('a short run of the correct build, and of one with a planted bug', { time
   let from = 0
   while (!overflows(createSession({ seed, targets }, from))) from++
   const broken = await fuzz('broken', { seed, seconds: 10, packets: 1, from, targets })
-  t.match(broken.violations, [{ check: 'alive', message: /Maximum call stack size exceeded/ }, { check: 'log' }])
+  t.match(broken.violations, exactly({ check: 'alive', message: /Maximum call stack size exceeded/ }, { check: 'log' }))
   t.match(formatOutcome({
     ...options, from, targets
   }, broken), new RegExp(`FAILED, seed ${seed}.*--seed ${seed} .*--target payload --from ${from}`, 's'))

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { createAccess } from '../../src/security/access.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { createTestDir } from '../helpers/postgres.ts'
 
 const logger = pino({ level: 'silent' })
@@ -66,14 +67,14 @@ t.test('open beyond loopback only when allowed, and with a warning', async (t) =
   const exposed = await create(t, { host: '0.0.0.0', isLoopback: false })
   exposed.access.update(true)
   t.equal(exposed.access.mode, 'exposed')
-  t.match(exposed.access.warnings(), [/VITAL_ALLOW_ANONYMOUS/])
+  t.match(exposed.access.warnings(), exactly(/VITAL_ALLOW_ANONYMOUS/))
   exposed.access.update(false)
   t.equal(exposed.access.mode, 'closed')
   t.same(exposed.access.warnings(), [])
   const allowed = await create(t, { host: '0.0.0.0', isLoopback: false, isAnonymousAllowed: true })
   allowed.access.update(true)
   t.equal(allowed.access.mode, 'open')
-  t.match(allowed.access.warnings(), [/every client that reaches 0\.0\.0\.0 may publish and read/])
+  t.match(allowed.access.warnings(), exactly(/every client that reaches 0\.0\.0\.0 may publish and read/))
   const remembered = await create(t, { file: exposed.file, host: '0.0.0.0', isLoopback: false })
   await exposed.access.stop()
   t.not(remembered.access.mode, 'open')
@@ -83,7 +84,7 @@ t.test('open on loopback with trusted proxies is a warning, because they may bri
   const { access } = await create(t, { isProxied: true })
   access.update(true)
   t.equal(access.mode, 'open')
-  t.match(access.warnings(), [/every client that reaches 127\.0\.0\.1 or a proxy of VITAL_TRUSTED_PROXIES may publish and read/])
+  t.match(access.warnings(), exactly(/every client that reaches 127\.0\.0\.1 or a proxy of VITAL_TRUSTED_PROXIES may publish and read/))
   access.update(false)
   t.same(access.warnings(), [])
   await access.stop()

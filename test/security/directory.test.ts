@@ -2,6 +2,7 @@ import t from 'tap'
 import type { StoredPrincipal } from '../../db/queries/principal-columns.ts'
 import { createDirectory } from '../../src/security/directory.ts'
 import { digestOf } from '../../src/security/secrets.ts'
+import { exactly } from '../helpers/exactly.ts'
 
 const stored = (id: string, secret = `secret of ${id}`, changes: Partial<StoredPrincipal> = {}): StoredPrincipal => ({
   id,
@@ -172,7 +173,7 @@ t.test('when any principal may have changed, cached ones are valid until they ar
   t.equal(idOf(directory.find('gone') as never), 'gone')
   world.isAway = false
   await directory.refresh(directory.ids())
-  t.match(directory.peek('same'), { secrets: [{ digest: digestOf('secret of same') }] })
-  t.match(directory.peek('changed'), { secrets: [{ digest: digestOf('new') }] })
+  t.match(directory.peek('same'), { secrets: exactly({ digest: digestOf('secret of same') }) })
+  t.match(directory.peek('changed'), { secrets: exactly({ digest: digestOf('new') }) })
   t.equal(directory.peek('gone'), null)
 })

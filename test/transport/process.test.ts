@@ -6,6 +6,7 @@ import { connect as connectTls } from 'node:tls'
 import t, { type Test } from 'tap'
 import { createConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
+import { exactly } from '../helpers/exactly.ts'
 import { createTestDatabase, createTestDir } from '../helpers/postgres.ts'
 import { LOADER, toProgram } from '../helpers/program.ts'
 import { createAuthority } from '../helpers/certificates.ts'
@@ -115,7 +116,7 @@ t.test('a fault in the configuration of transport is one message without a stack
   ]
   for (const [variables, message] of cases) t.throws(() => createConfig(variables), { constructor: ConfigError, message })
   t.match(createConfig({ VITAL_WS_ORIGINS: 'https://ward.example.org:443, http://a:8080/' }).transport.webSocketOrigins,
-    ['https://ward.example.org', 'http://a:8080'])
+    exactly('https://ward.example.org', 'http://a:8080'))
 
   const { exited, stderr } = await spawnGateway(t, { VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: '/nowhere.key' })
   t.same(await exited, [1, null])

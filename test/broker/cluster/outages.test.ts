@@ -295,7 +295,8 @@ t.test('a client whose session is on its way when Redis goes away for long has n
   t.match(await connack, { returnCode: 0, sessionPresent: false })
 })
 
-t.test('Redis refuses reads for a while: a warning, and then messages and retained ones of others come again', { skip: NO_REDIS }, async (t) => {
+t.test('Redis refuses reads for a while: a warning, and then messages and retained ones of others come ' +
+  'again', { skip: NO_REDIS }, async (t) => {
   const { redis, a, b } = await startTwo(t)
   const subscriber = await RawClient.connected(t, b.port)
   await subscriber.subscribe({ 'home/#': 0 })

@@ -5,6 +5,7 @@ import { toChart } from '../../../scripts/bench/report/chart.ts'
 import type { LoadSettings } from '../../../scripts/bench/load/messages.ts'
 import { createBenchCommand } from '../../../scripts/bench/options.ts'
 import { parseCommand } from '../../helpers/command-line.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { encodeConnect } from '../../../scripts/harness/packet-encoder.ts'
 import { checkRoom } from '../../../scripts/harness/preload.ts'
 import { formatOutcomes, type Outcome, summarize } from '../../../scripts/bench/report/report.ts'
@@ -41,13 +42,13 @@ t.test('sizes, history, credentials and charts are options', async (t) => {
   await t.rejects(parse(['--scale', '1000']), /devices=N/)
   await t.rejects(parse(['--scale', 'devices=10000001']), /from 1 to 10000000/)
   await t.rejects(parse(['--history', '5']), /goes with --scale/)
-  t.match((await parse(['--auth', '--workload', '7x3']))?.workloads, [{ name: '7x3', reference: 'anonymous' }])
+  t.match((await parse(['--auth', '--workload', '7x3']))?.workloads, exactly({ name: '7x3', reference: 'anonymous' }))
   for (const name of ['http', 'get', 'postgres']) await t.rejects(parse(['--auth', '--workload', name]), new RegExp(`workload "${name}"`))
   await t.rejects(parse(['--auth', '--store', 'spool']), /do not go together/)
   await t.rejects(parse(['--attack', 'nothing']), /--attack knows no "nothing"/)
   t.ok(plain?.workloads.some(({ traffic }) => traffic === 'get'), 'GETs are measured by default')
   t.match(parseWorkloads('get@10000'),
-    [{ name: 'get@10000', traffic: 'get', ratePerS: 10_000, devices: 100_000, about: /while 10,000 readings/ }])
+    exactly({ name: 'get@10000', traffic: 'get', ratePerS: 10_000, devices: 100_000, about: /while 10,000 readings/ }))
   t.throws(() => parseWorkloads('get@0'), /unknown workload/)
   t.ok(['open@10000', 'open@40000'].every((name) => plain?.workloads.some((workload) => workload.name === name)))
 })

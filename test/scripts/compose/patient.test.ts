@@ -3,6 +3,7 @@ import pg from 'pg'
 import t from 'tap'
 import { BUCKET_SECONDS, type BucketName } from '../../../schemas/history.ts'
 import { VITAL_SIGNS, type VitalSign } from '../../../schemas/reading.ts'
+import { exactly } from '../../helpers/exactly.ts'
 import { connectClient, startGateway } from '../../helpers/gateway.ts'
 import { until } from '../../helpers/until.ts'
 import { expandSql, patient, queriesOf } from './dashboards.ts'
@@ -153,10 +154,10 @@ t.test('the other panels answer, and the device is found by typed text', async (
     return await grafana(expandSql(query, { device }))
   }
   t.same(await panel('Last reading', "o'brien"), [{ last_reading: 1e12 }])
-  t.match(await panel('Latest values', "o'brien"), [
+  t.match(await panel('Latest values', "o'brien"), exactly(
     { field: 'heartRateValue', value: '60', measured: new Date(1e12) }, { field: 'note', value: '"x"' }
-  ])
-  t.match(await panel('Refused', "o'brien"), [{ reason: 'invalid_reading', payload: /"spo2Value":"high"/ }])
+  ))
+  t.match(await panel('Refused', "o'brien"), exactly({ reason: 'invalid_reading', payload: /"spo2Value":"high"/ }))
   t.same(await panel('Refused', 'ward-1'), [])
   for (const { query } of queriesOf('rawSql', patient)) {
     for (const device of ["o'brien", "';select 1;--", '\\', '']) await t.resolves(grafana(expandSql(query, { device })))

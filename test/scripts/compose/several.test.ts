@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
+import { exactly } from '../../helpers/exactly.ts'
 import { freePort } from '../../helpers/free-port.ts'
 import { connectClient, startGateway } from '../../helpers/gateway.ts'
 import { NO_HAPROXY, startHaproxy } from '../../helpers/haproxy.ts'
@@ -170,7 +171,7 @@ t.test('all parts together, and every query of the dashboard has an answer', {
   const slots = 'select slot_name, active, (select setting from pg_settings where name = \'max_slot_wal_keep_size\') as bound from ' +
     'pg_replication_slots'
   await until(async () => (await primary.query<{ active: boolean }>(slots))[0]?.active === true, 'it follows')
-  t.match(await primary.query(slots), [{ slot_name: 'replica_1', bound: '8192' }])
+  t.match(await primary.query(slots), exactly({ slot_name: 'replica_1', bound: '8192' }))
 
   const redis = await startRedis(t)
   const variables = {

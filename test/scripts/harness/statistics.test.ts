@@ -4,6 +4,7 @@ import { ResponseScanner } from '../../../scripts/harness/response-scanner.ts'
 import { Histogram, toSpread } from '../../../scripts/harness/statistics.ts'
 import { sumMetric } from '../../../scripts/command-line/prometheus-text.ts'
 import { parseWorkloads } from '../../../scripts/bench/workloads.ts'
+import { exactly } from '../../helpers/exactly.ts'
 
 t.test('the spread of measurements', (t) => {
   t.same(toSpread([5, 1, 9]), { median: 5, min: 1, max: 9 })
@@ -60,11 +61,11 @@ t.test('a metric is summed over its labels, without metrics that share its prefi
 })
 
 t.test('workloads are found by name and by shape', (t) => {
-  t.match(parseWorkloads('7x3,http,open,open@500'), [
+  t.match(parseWorkloads('7x3,http,open,open@500'), exactly(
     { name: '7x3', connections: 7, inFlight: 3, qos: 1, reference: 'broker' },
     { name: 'http', protocol: 'http', reference: 'http' },
     { name: 'open@10000', ratePerS: 10_000 }, { name: 'open@40000', ratePerS: 40_000 }, { name: 'open@500', ratePerS: 500 }
-  ])
+  ))
   t.throws(() => parseWorkloads('toString'), /unknown workload "toString"/)
   t.end()
 })

@@ -4,6 +4,7 @@ import { withoutPassword } from '../../../../scripts/devices/fleet/fleet.ts'
 import { createSimulateCommand } from '../../../../scripts/devices/patients/options.ts'
 import { createPlayCommand } from '../../../../scripts/devices/recordings/options.ts'
 import { parseCommand } from '../../../helpers/command-line.ts'
+import { exactly } from '../../../helpers/exactly.ts'
 import { FIXTURES } from './script.ts'
 
 const LOGIN = { username: undefined, passwordFile: undefined, tokenFile: undefined, credentialsFile: undefined, ca: undefined }
@@ -34,7 +35,7 @@ t.test('play', async (t) => {
   t.equal(folder, FIXTURES)
   t.strictSame(defaults, { ...FLEET, speed: 1, startS: null, devices: null, respZero: 'omit', isLooping: false })
   t.match(await parse('--speed', '60', '--data', 'd', '--start', '0', '--devices', 'bidmc-01, bidmc-02', '--resp-zero', 'send'),
-    { speed: 60, folder: 'd', startS: 0, devices: ['bidmc-01', 'bidmc-02'], respZero: 'send' })
+    { speed: 60, folder: 'd', startS: 0, devices: exactly('bidmc-01', 'bidmc-02'), respZero: 'send' })
   t.equal((await parse('--speed', 'max'))?.speed, Infinity)
   t.equal((await parse('--speed=0'))?.speed, Infinity)
   t.equal((await parse('--loop'))?.isLooping, true)

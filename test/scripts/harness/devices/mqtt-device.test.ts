@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { LedgerFile } from '../../../../scripts/harness/checks/ledger-file.ts'
 import { MqttDevice } from '../../../../scripts/harness/devices/mqtt-device.ts'
 import { createTally, type Tally } from '../../../../scripts/harness/devices/tally.ts'
+import { exactly } from '../../../helpers/exactly.ts'
 import { until } from '../../../helpers/until.ts'
 
 interface Options {
@@ -62,9 +63,9 @@ async function publish (t: Test, answer: readonly number[]): Promise<Tally> {
 }
 
 t.test('acknowledgements in order are accepted, and those out of order are a fault', async (t) => {
-  t.match(await publish(t, [1, 2, 3]), { sent: 3, acknowledged: 3, faults: [] })
-  t.match(await publish(t, [2, 1]), { acknowledged: 1, faults: [/acknowledgement of packet 2 out of turn/] })
-  t.match(await publish(t, [1, 9]), { acknowledged: 1, faults: [/acknowledgement of packet 9 out of turn/] })
+  t.match(await publish(t, [1, 2, 3]), { sent: 3, acknowledged: 3, faults: exactly() })
+  t.match(await publish(t, [2, 1]), { acknowledged: 1, faults: exactly(/acknowledgement of packet 2 out of turn/) })
+  t.match(await publish(t, [1, 9]), { acknowledged: 1, faults: exactly(/acknowledgement of packet 9 out of turn/) })
 })
 
 t.test('with MQTT 5 a device drops a refused publish, and keeps one that a DISCONNECT interrupts', async (t) => {
@@ -72,14 +73,14 @@ t.test('with MQTT 5 a device drops a refused publish, and keeps one that a DISCO
   const { tally, device } = await converse(t, [refusal, Buffer.from([0x40, 2, 0, 3])], {
     protocolVersion: 5, until: (_tally, device) => device.unacknowledged === 0
   })
-  t.match(tally, { sent: 3, acknowledged: 3, refused: 1, resent: 1, disconnects: 1, disconnectCodes: { 0x89: 1 }, faults: [] })
+  t.match(tally, { sent: 3, acknowledged: 3, refused: 1, resent: 1, disconnects: 1, disconnectCodes: { 0x89: 1 }, faults: exactly() })
   t.ok(device.hasRoom)
 })
 
 t.test('a PUBREC that refuses ends the exchange', async (t) => {
   const answer = Buffer.from([0x50, 3, 0, 1, 0x97, 0x50, 2, 0, 2, 0x70, 2, 0, 2, 0x50, 2, 0, 3])
   const { tally, received } = await converse(t, [answer], { protocolVersion: 5, qos: 2, until: ({ acknowledged }) => acknowledged === 3 })
-  t.match(tally, { acknowledged: 3, refused: 1, faults: [] })
+  t.match(tally, { acknowledged: 3, refused: 1, faults: exactly() })
   await t.resolves(until(() => received().includes(Buffer.from([0x62, 2, 0, 3])), 'the last PUBREL'))
   t.notOk(received().includes(Buffer.from([0x62, 2, 0, 1])))
 })

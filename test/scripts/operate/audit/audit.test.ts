@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import t from 'tap'
+import { exactly } from '../../../helpers/exactly.ts'
 import { createTestDir } from '../../../helpers/postgres.ts'
 import { connectClient, startGateway } from '../../../helpers/gateway.ts'
 import { runOperated, runOperatorScript, startOperated } from '../../../helpers/operator.ts'
@@ -56,11 +57,11 @@ t.test('unexplained differences are found, explained ones are named with their r
   while ((await query('select from pg_stat_user_tables where relname = \'dead_letters\' and n_tup_del = 3')).length === 0) await sleep(20)
   const discarded = await run('--json')
   t.equal(discarded.status, 0)
-  t.match(toDifferences(discarded), [{
+  t.match(toDifferences(discarded), exactly({
     subject: 'dead letters',
     status: 'explained',
     text: '0 rows, 3 counted as dead-lettered: 3 fewer. PostgreSQL counts 3 deleted: discarded, or replayed.'
-  }])
+  }))
 
   await query('insert into readings select device, time + interval \'1 year\', hash, vitals, now() from readings')
   const surplus = await run('--json')
@@ -110,9 +111,9 @@ t.test('retention, and the rows of an earlier run', async (t) => {
   while (!/^vital_retention_removed_readings_total 4$/m.test(await (await fetch(`${later.httpUrl}/metrics`)).text())) await sleep(50)
   const removed = await audit()
   t.equal(removed.status, 0)
-  t.match(toDifferences(removed), [{
+  t.match(toDifferences(removed), exactly({
     subject: 'readings', status: 'explained', text: /^1 rows, 4 counted as stored: 3 fewer\. retention removed about 4 since the start/
-  }])
+  }))
   t.match(await run(), { status: 1, stderr: /cannot be read: ECONNREFUSED\.\nIs the gateway running\?/ }, 'the gateway that was stopped')
 })
 

@@ -9,6 +9,7 @@ import { checkDescriptors, checkNode } from '../../../../scripts/operate/doctor/
 import { createConfig } from '../../../../src/config/config.ts'
 import { createAuthority } from '../../../helpers/certificates.ts'
 import { runCommandLine } from '../../../helpers/command-line.ts'
+import { exactly } from '../../../helpers/exactly.ts'
 import { startGateway } from '../../../helpers/gateway.ts'
 import { NO_PGBOUNCER, startPgBouncer } from '../../../helpers/pgbouncer.ts'
 import { createTestDatabase, createTestDir } from '../../../helpers/postgres.ts'
@@ -48,25 +49,25 @@ t.test('a healthy gateway passes, running and stopped, and nothing is changed', 
   const ports = { VITAL_MQTT_PORT: String(mqttPort), VITAL_HTTP_PORT: String(httpPort) }
   const running = await examine({ ...variables, ...ports })
   t.equal(running.status, 0, JSON.stringify(running.findings, null, 1))
-  t.match(running.find('database'), [{ status: 'ok', text: /^PostgreSQL \d+.* of DATABASE_URL, UTF8$/ }])
-  t.match(running.find('durability'), [{ text: /fsync/ }])
-  t.match(running.find('encryption'), [{ status: 'ok', text: 'none needed: 127.0.0.1' }])
-  t.match(running.find('pooler'), [{ status: 'ok', text: /^none/ }])
-  t.match(running.find('clock'), [{ status: 'ok', text: /^-?0\.\d+ s between/ }])
-  t.match(running.find('schema'), [{ status: 'ok', text: 'its tables are there' }])
-  t.match(running.find('data directory'), [{ status: 'ok', text: /mode 700$/ }])
-  t.match(running.find('disk sync'), [{ text: /fdatasync take \d/ }])
-  t.match(running.find('spool'), [{ status: 'ok' }])
-  t.match(running.find('descriptors'), [{ status: 'ok', text: /VITAL_CONNECTIONS_MAX=100$/ }])
+  t.match(running.find('database'), exactly({ status: 'ok', text: /^PostgreSQL \d+.* of DATABASE_URL, UTF8$/ }))
+  t.match(running.find('durability'), exactly({ text: /fsync/ }))
+  t.match(running.find('encryption'), exactly({ status: 'ok', text: 'none needed: 127.0.0.1' }))
+  t.match(running.find('pooler'), exactly({ status: 'ok', text: /^none/ }))
+  t.match(running.find('clock'), exactly({ status: 'ok', text: /^-?0\.\d+ s between/ }))
+  t.match(running.find('schema'), exactly({ status: 'ok', text: 'its tables are there' }))
+  t.match(running.find('data directory'), exactly({ status: 'ok', text: /mode 700$/ }))
+  t.match(running.find('disk sync'), exactly({ text: /fdatasync take \d/ }))
+  t.match(running.find('spool'), exactly({ status: 'ok' }))
+  t.match(running.find('descriptors'), exactly({ status: 'ok', text: /VITAL_CONNECTIONS_MAX=100$/ }))
   t.match(running.find(`port ${mqttPort}`),
-    [{ status: 'ok', text: new RegExp(`is held by the gateway of this data directory \\(process ${process.pid}\\)`) }])
-  t.match(running.find(`port ${httpPort}`), [{ status: 'ok', text: /is held by the gateway/ }])
-  t.match(running.find('access'), [{ status: 'ok', text: /only this machine reaches/ }])
+    exactly({ status: 'ok', text: new RegExp(`is held by the gateway of this data directory \\(process ${process.pid}\\)`) }))
+  t.match(running.find(`port ${httpPort}`), exactly({ status: 'ok', text: /is held by the gateway/ }))
+  t.match(running.find('access'), exactly({ status: 'ok', text: /only this machine reaches/ }))
   t.strictSame(await listPaths(dir), paths)
   await stop()
   const stopped = await examine({ ...variables, ...ports })
   t.equal(stopped.status, 0)
-  t.match(stopped.find(`port ${httpPort}`), [{ status: 'ok', text: /is free$/ }])
+  t.match(stopped.find(`port ${httpPort}`), exactly({ status: 'ok', text: /is free$/ }))
 })
 
 t.test('each finding is printed as one line', async (t) => {
@@ -102,26 +103,26 @@ t.test('every error of the environment at once', async (t) => {
 t.test('PostgreSQL', async (t) => {
   const { variables, query } = await open(t)
   t.match(await examine({ ...variables, DATABASE_URL: 'postgres://vital:hunter2@127.0.0.1:1/vital' }).then(({ find }) => find('database')),
-    [{ status: 'FAIL', text: /^PostgreSQL of DATABASE_URL does not answer: .*ECONNREFUSED/, advice: /start it/ }])
+    exactly({ status: 'FAIL', text: /^PostgreSQL of DATABASE_URL does not answer: .*ECONNREFUSED/, advice: /start it/ }))
   const wrong = new URL(variables.DATABASE_URL)
   wrong.pathname = '/nowhere'
   t.match((await examine({ ...variables, DATABASE_URL: wrong.href })).find('database'),
-    [{ status: 'FAIL', text: /"nowhere" does not exist/ }])
+    exactly({ status: 'FAIL', text: /"nowhere" does not exist/ }))
   await query('create database doctor_ascii encoding \'SQL_ASCII\' locale \'C\' template template0')
   t.teardown(() => query('drop database doctor_ascii with (force)'))
   wrong.pathname = '/doctor_ascii'
   t.match((await examine({ ...variables, DATABASE_URL: wrong.href })).find('database'),
-    [{ status: 'FAIL', text: /is encoded in SQL_ASCII/ }])
+    exactly({ status: 'FAIL', text: /is encoded in SQL_ASCII/ }))
   await query('insert into vital_migrations values (\'999-later\', \'2026-01-01\')')
   const newer = await examine(variables)
   t.equal(newer.status, 1)
-  t.match(newer.find('schema'), [{ status: 'FAIL', text: /migrated by a newer vital-gateway/ }])
+  t.match(newer.find('schema'), exactly({ status: 'FAIL', text: /migrated by a newer vital-gateway/ }))
 })
 
 t.test('a pooler', { skip: NO_PGBOUNCER }, async (t) => {
   const { variables } = await open(t)
   const url = await startPgBouncer(t, variables.DATABASE_URL, 3)
-  t.match((await examine({ ...variables, DATABASE_URL: url })).find('pooler'), [{ status: 'ok', text: /^there is one/ }])
+  t.match((await examine({ ...variables, DATABASE_URL: url })).find('pooler'), exactly({ status: 'ok', text: /^there is one/ }))
 })
 
 t.test('ports', async (t) => {
@@ -131,9 +132,9 @@ t.test('ports', async (t) => {
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   t.match((await examine({ ...variables, VITAL_MQTT_PORT: String(port) })).find(`port ${port}`),
-    [{ status: 'FAIL', text: new RegExp(`VITAL_MQTT_PORT=${port} is in use`) }])
+    exactly({ status: 'FAIL', text: new RegExp(`VITAL_MQTT_PORT=${port} is in use`) }))
   t.match((await examine({ ...variables, VITAL_HOST: '192.0.2.1', VITAL_HTTP_PORT: String(port) })).find(`port ${port}`),
-    [{ status: 'FAIL', text: /is not an address of this machine/ }])
+    exactly({ status: 'FAIL', text: /is not an address of this machine/ }))
 })
 
 t.test('certificates', async (t) => {
@@ -145,23 +146,23 @@ t.test('certificates', async (t) => {
   const look = async (cert: string, key: string) => (await examine({
     ...variables, VITAL_TLS_CERT_FILE: cert, VITAL_TLS_KEY_FILE: key
   })).find('certificates')
-  t.match(await look(good.cert, good.key), [{ status: 'ok', text: /good for (?:89|90) more days/ }])
-  t.match(await look(soon.cert, soon.key), [{ status: 'warn', text: /good for [23] more days/, advice: /SIGHUP/ }])
-  t.match(await look(expired.cert, expired.key), [{ status: 'FAIL', text: /expired on/ }])
-  t.match(await look(good.cert, soon.key), [{ status: 'FAIL', text: /is not that of the first certificate/ }])
-  t.match(await look(`${good.cert}.none`, good.key), [{ status: 'FAIL', text: /cannot be read/ }])
+  t.match(await look(good.cert, good.key), exactly({ status: 'ok', text: /good for (?:89|90) more days/ }))
+  t.match(await look(soon.cert, soon.key), exactly({ status: 'warn', text: /good for [23] more days/, advice: /SIGHUP/ }))
+  t.match(await look(expired.cert, expired.key), exactly({ status: 'FAIL', text: /expired on/ }))
+  t.match(await look(good.cert, soon.key), exactly({ status: 'FAIL', text: /is not that of the first certificate/ }))
+  t.match(await look(`${good.cert}.none`, good.key), exactly({ status: 'FAIL', text: /cannot be read/ }))
   await chmod(good.key, 0o644)
-  t.match(await look(good.cert, good.key), [{ status: 'ok' }, { status: 'warn', text: /may read the private key/ }])
+  t.match(await look(good.cert, good.key), exactly({ status: 'ok' }, { status: 'warn', text: /may read the private key/ }))
 })
 
 t.test('keys of tokens', async (t) => {
   const { variables, dir } = await open(t)
   const file = join(dir, 'jwks.json')
   const tokens = { ...variables, VITAL_JWT_JWKS: file, VITAL_JWT_ISSUER: 'i', VITAL_JWT_AUDIENCE: 'a' }
-  t.match((await examine(tokens)).find('token keys'), [{ status: 'FAIL', text: /ENOENT/ }])
+  t.match((await examine(tokens)).find('token keys'), exactly({ status: 'FAIL', text: /ENOENT/ }))
   await writeFile(file, '{"keys":[]}')
-  t.match((await examine(tokens)).find('token keys'), [{ status: 'ok' }])
-  t.match((await examine({ ...tokens, VITAL_JWT_JWKS: 'http://127.0.0.1:1/keys' })).find('token keys'), [{ status: 'FAIL' }])
+  t.match((await examine(tokens)).find('token keys'), exactly({ status: 'ok' }))
+  t.match((await examine({ ...tokens, VITAL_JWT_JWKS: 'http://127.0.0.1:1/keys' })).find('token keys'), exactly({ status: 'FAIL' }))
 })
 
 t.test('a gateway that listens beyond loopback', async (t) => {
@@ -169,28 +170,29 @@ t.test('a gateway that listens beyond loopback', async (t) => {
   const exposed = { ...variables, VITAL_HOST: '0.0.0.0' }
   const open_ = await examine(exposed)
   t.equal(open_.status, 1)
-  t.match(open_.find('access'), [{ status: 'FAIL', text: /VITAL_ALLOW_ANONYMOUS=true/ }])
-  t.match(open_.find('configuration'), [{ status: 'ok' }, { status: 'warn', text: /unencrypted/ }])
-  t.match((await examine({ ...exposed, VITAL_ALLOW_ANONYMOUS: 'true' })).find('access'), [{ status: 'warn' }])
+  t.match(open_.find('access'), exactly({ status: 'FAIL', text: /VITAL_ALLOW_ANONYMOUS=true/ }))
+  t.match(open_.find('configuration'), exactly({ status: 'ok' }, { status: 'warn', text: /unencrypted/ }))
+  t.match((await examine({ ...exposed, VITAL_ALLOW_ANONYMOUS: 'true' })).find('access'), exactly({ status: 'warn' }))
   await runCommandLine(['credentials', 'add', 'ann', '--role', 'admin'], variables)
-  t.match((await examine(exposed)).find('access'), [{ status: 'ok', text: 'every client needs a credential' }])
+  t.match((await examine(exposed)).find('access'), exactly({ status: 'ok', text: 'every client needs a credential' }))
   t.match((await examine({ ...exposed, DATABASE_URL: 'postgres://127.0.0.1:1/x' })).find('access'),
-    [{ status: 'warn', text: /it is unknown whether/ }])
+    exactly({ status: 'warn', text: /it is unknown whether/ }))
 })
 
 t.test('the data directory', async (t) => {
   const { variables, dir } = await open(t)
   await chmod(dir, 0o755)
-  t.match((await examine(variables)).find('data directory'), [{ status: 'warn', text: /mode 755/, advice: `chmod go-rw ${dir}` }])
+  t.match((await examine(variables)).find('data directory'), exactly({ status: 'warn', text: /mode 755/, advice: `chmod go-rw ${dir}` }))
   await mkdir(join(dir, 'spool'))
   await writeFile(join(dir, 'spool', '0001.spool.damaged'), '')
-  t.match((await examine(variables)).find('spool'), [{ status: 'warn', text: /1 files .* were damaged/ }])
+  t.match((await examine(variables)).find('spool'), exactly({ status: 'warn', text: /1 files .* were damaged/ }))
   const file = join(dir, 'file')
   await writeFile(file, '')
-  t.match((await examine({ ...variables, VITAL_DATA_DIR: file })).find('data directory'), [{ status: 'FAIL', text: /is not a directory/ }])
-  t.match((await examine({ ...variables, VITAL_DATA_DIR: join(file, 'below') })).find('data directory'), [{ status: 'FAIL' }])
+  t.match((await examine({ ...variables, VITAL_DATA_DIR: file })).find('data directory'),
+    exactly({ status: 'FAIL', text: /is not a directory/ }))
+  t.match((await examine({ ...variables, VITAL_DATA_DIR: join(file, 'below') })).find('data directory'), exactly({ status: 'FAIL' }))
   t.match((await examine({ ...variables, VITAL_SPOOL_BYTES_MAX: String(2 ** 40) })).find('disk space'),
-    [{ status: 'warn', advice: /lower VITAL_SPOOL_BYTES_MAX/ }])
+    exactly({ status: 'warn', advice: /lower VITAL_SPOOL_BYTES_MAX/ }))
 })
 
 t.test('open files and Node.js', (t) => {
