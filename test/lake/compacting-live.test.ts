@@ -25,6 +25,14 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     const { connectionString, query } = await createTestDatabase(t)
     const variables = toVariables(rig, place, connectionString)
     const compact = async () => await spawnLake(t, variables, ['compact', '--before', '2026-01-01', '--longest-query', '0'])
+    /** A run that has begun to join files; a run before there are several of one hour joins none. */
+    const joining = async () => {
+      for (;;) {
+        const command = await compact()
+        if (await command.said(/ are one of /).then(() => true, () => false)) return command
+        await sleep(500)
+      }
+    }
     let written = 0
     const writer = new AbortController()
     const writing = (async () => {
@@ -38,8 +46,7 @@ else if (await isOnKafkaNode(t, import.meta.filename)) {
     let lake = await spawnLake(t, variables)
     await lake.said(/^written to the lake$/)
     for (let kill = 0; kill < Number(KILLS); kill++) {
-      const command = await compact()
-      await command.said(/ are one of /)
+      const command = await joining()
       await sleep(random() * 300)
       command.child.kill('SIGKILL')
       await command.exited
